@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+)
+
+// State is what was learnt of the cluster: plain data.
+type State struct {
+	// Source says where trust came from: "token discovery", "file discovery",
+	// "node credential" or "cluster file" (plan --cluster).
+	Source string
+	// Server is the API server's URL as cluster-info or the node's kubeconfig has it.
+	Server string
+	// CA is the PEM bundle of the cluster's CA certificates.
+	CA []byte
+	// Configuration is nil when it could not be read (see Unseen).
+	Configuration *kubeadm.ClusterConfiguration
+	// KubeletConfig is the KubeletConfiguration document of the kubelet-config
+	// ConfigMap, as published; nil when it could not be read.
+	KubeletConfig []byte
+	// Node is the Node object of this machine's name; nil if there is none.
+	Node *NodeInfo
+	// NodeSeen says that Node was asked for and answered, so that nil means absent.
+	NodeSeen bool
+	// Bootstrap is the kubeconfig, as YAML, with which a kubelet without a
+	// certificate can ask for one. Secret. Nil if this run has no such credential.
+	Bootstrap []byte
+	// TokenID is the public half of the bootstrap token in Bootstrap; may be empty.
+	TokenID string
+	// Unseen lists what could not be read and why.
+	Unseen []Unseen
+	// Warnings are things worth telling, such as an ignored field in a ConfigMap.
+	Warnings []string
+}
+
+// Unseen is something of the cluster that could not be read.
+type Unseen struct {
+	What string // "kubelet-config", "node w1"
+	Why  string
+}
+
+// NodeInfo is the part of a Node that decides whether it is this machine and
+// whether it is ready.
+type NodeInfo struct {
+	Name           string
+	UID            string
+	MachineID      string
+	SystemUUID     string
+	BootID         string
+	KubeletVersion string
+	Ready          bool
+	// ReadyKnown is false while the Ready condition is Unknown or absent.
+	ReadyKnown bool
+	// NotReadyReason is the Ready condition's message when it is not true.
+	NotReadyReason string
+	Addresses      []string
+	Created        time.Time
+}
+
+// CredentialState is what a kubelet.conf is worth.
+type CredentialState string
+
+// The credential states.
+const (
+	CredentialAbsent CredentialState = "absent"
+	// CredentialUnreadable: this user may not read it.
+	CredentialUnreadable CredentialState = "unreadable"
+	// CredentialBroken: the file does not parse, or its certificate and key
+	// do not belong together.
+	CredentialBroken CredentialState = "broken"
+	// CredentialPending: the kubelet wrote the file, but has no certificate yet
+	// (its client certificate file does not exist).
+	CredentialPending CredentialState = "pending"
+	CredentialExpired CredentialState = "expired"
+	CredentialValid   CredentialState = "valid"
+)
+
+// Credential is the node's own credential as found on the machine.
+type Credential struct {
+	State CredentialState
+	// Why explains any state but valid.
+	Why string
+	// Server, CA (PEM) and ClusterName are those of the file.
+	Server      string
+	CA          []byte
+	ClusterName string
+	// CommonName of the client certificate: "system:node:<name>".
+	CommonName string
+	// NotAfter is the client certificate's expiry.
+	NotAfter time.Time
+	// Serial of the client certificate in hex, to tell a renewed one.
+	Serial string
+	// Paths of the files it is made of, kubelet.conf first.
+	Paths []string
+
+	// kubeconfig with all referenced files embedded; secret.
+	kubeconfig []byte
+}

@@ -1,0 +1,116 @@
+package host
+
+import (
+	"context"
+	"io/fs"
+	"time"
+)
+
+// Kind of a file system entry.
+type Kind string
+
+// The kinds.
+const (
+	None  Kind = "" // nothing there
+	File  Kind = "file"
+	Dir   Kind = "directory"
+	Link  Kind = "symlink" // only for a dangling one: others are followed
+	Other Kind = "other"   // device, socket, pipe
+)
+
+// FileState is what was seen at a path, after following links inside the root.
+type FileState struct {
+	Kind    Kind
+	Mode    fs.FileMode // permission bits only
+	UID     int
+	GID     int
+	Size    int64
+	ModTime time.Time
+	// Denied says that the file, or a directory above it, may not be read by
+	// this user; the other fields are then what could be seen.
+	Denied bool
+	// Leftover says that a temporary file of an interrupted write lies beside it.
+	Leftover bool
+}
+
+// Exists tells whether anything is there.
+func (s FileState) Exists() bool { return s.Kind != None }
+
+// WriteOptions are a file's properties beside its content.
+type WriteOptions struct {
+	Mode fs.FileMode
+	UID  int // -1 leaves it to the kernel
+	GID  int
+	// DirMode is the mode of directories that have to be made.
+	DirMode fs.FileMode
+}
+
+// Facts are what this machine is. Reading them has no side effect.
+type Facts struct {
+	// Hostname is the kernel's, or with a root directory that of its etc/hostname.
+	Hostname string
+	// MachineID is /etc/machine-id, else /var/lib/dbus/machine-id: what the
+	// kubelet reports as nodeInfo.machineID. Empty if neither exists.
+	MachineID string
+	// InitSystem is "systemd", "openrc" or "" (none, or a root directory that
+	// is not the live machine).
+	InitSystem string
+	// ResolvedActive says that systemd-resolved runs.
+	ResolvedActive bool
+	// CRISockets are the known container runtime endpoints ("unix:///…") that
+	// accept a connection, in kubeadm's order. Behaviour catalogue §2.2.
+	CRISockets []string
+	// EffectiveUID is this process's.
+	EffectiveUID int
+	// KubeletPath is where the kubelet binary is; empty if it is not in the
+	// usual binary directories.
+	KubeletPath string
+}
+
+// ServiceState is what the service manager says of a unit.
+type ServiceState struct {
+	// Manager is "systemd", "openrc" or "" when there is none to ask.
+	Manager string
+	// Denied or unreachable manager: why nothing is known; empty otherwise.
+	Unknown string
+	Found   bool
+	// Enabled says that it starts at boot.
+	Enabled bool
+	// Masked units cannot be started.
+	Masked bool
+	// Active says that the main process runs now.
+	Active bool
+	// State is the manager's own word ("active/running", "activating/auto-restart").
+	State string
+	// StartedAt is when the main process started; zero if it does not run. It
+	// is the later of two clock readings, so that a stepped clock does not make
+	// a process look older than the files it has read.
+	StartedAt time.Time
+	MainPID   int
+	// Restarts counts automatic restarts since the unit was last started by hand.
+	Restarts int
+	// LastExit describes the last exit of the main process ("exit status 1"); empty if none.
+	LastExit string
+	// NeedsReload says that unit files changed since the manager read them.
+	NeedsReload bool
+	// ExecStart is the unit's command line with variables unexpanded; empty if unknown.
+	ExecStart string
+	// EnvironmentFiles are those of the unit, without the leading "-".
+	EnvironmentFiles []string
+}
+
+// Services is a service manager.
+type Services interface {
+	// State never fails for a unit that does not exist: Found is false then.
+	State(ctx context.Context, unit string) (ServiceState, error)
+	Enable(ctx context.Context, unit string) error
+	// Restart starts or restarts the unit and returns when the manager is done.
+	// It reloads the manager's unit files before if that is needed.
+	Restart(ctx context.Context, unit string) error
+	Stop(ctx context.Context, unit string) error
+	// Watch delivers the state whenever it changes until ctx ends. The channel
+	// is closed then.
+	Watch(ctx context.Context, unit string) (<-chan ServiceState, error)
+	// Logs are the last lines the unit wrote since a time, oldest first.
+	Logs(ctx context.Context, unit string, since time.Time, lines int) ([]string, error)
+}
