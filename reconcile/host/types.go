@@ -41,7 +41,7 @@ type WriteOptions struct {
 	Mode fs.FileMode
 	UID  int // -1 leaves it to the kernel
 	GID  int
-	// DirMode is the mode of directories that have to be made.
+	// DirMode is the mode of directories that have to be made; 0 means 0755.
 	DirMode fs.FileMode
 }
 

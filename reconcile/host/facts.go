@@ -1,0 +1,168 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// criSockets are the known container runtimes' in kubeadm's order (behaviour
+// catalogue §2.2).
+var criSockets = []string{
+	"/var/run/containerd/containerd.sock",
+	"/var/run/crio/crio.sock",
+	"/var/run/cri-dockerd.sock",
+}
+
+// binaryDirs are where packages and installers put the kubelet, the local ones
+// first, as in PATH. PATH itself is not asked: under sudo it is another one.
+var binaryDirs = []string{
+	"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/bin",
+}
+
+// criDialTimeout bounds a connection to a local socket: it fails at once unless
+// the runtime hangs with a full backlog.
+const criDialTimeout = 500 * time.Millisecond
+
+// smallFile is more than any of the files with facts has, in bytes.
+const smallFile = 64 << 10
+
+// Facts reads what this machine is. A fact that this user may not read is empty;
+// the error is only for the unexpected.
+//
+// Below a root directory nothing runs that could be asked: a runtime counts if
+// its socket exists, and systemd-resolved if its resolv.conf does.
+func (h *Host) Facts(ctx context.Context) (Facts, error) {
+	f := Facts{EffectiveUID: os.Geteuid(), InitSystem: h.initSystem()}
+	var wg sync.WaitGroup
+	wg.Go(func() { f.ResolvedActive = h.resolvedActive(ctx, f.InitSystem) })
+	wg.Go(func() { f.CRISockets = h.reachableSockets(ctx) })
+	var err error
+	f.Hostname, err = h.hostname()
+	if err == nil {
+		f.MachineID, err = h.machineID()
+	}
+	if err == nil {
+		f.KubeletPath, err = h.find("kubelet")
+	}
+	wg.Wait()
+	return f, errors.Join(err, ctx.Err())
+}
+
+func (h *Host) hostname() (string, error) {
+	if h.live {
+		return os.Hostname()
+	}
+	data, _, err := h.ReadFile("/etc/hostname", smallFile)
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if line != "" && !strings.HasPrefix(line, "#") { // hostname(5)
+			return line, err
+		}
+	}
+	return "", err
+}
+
+// machineID takes the first of the files that exists, even if it is empty: so
+// does the kubelet (cAdvisor's machine ID files).
+func (h *Host) machineID() (string, error) {
+	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
+		data, _, err := h.ReadFile(path, smallFile)
+		if err != nil || data != nil {
+			return string(bytes.TrimSpace(data)), err
+		}
+	}
+	return "", nil
+}
+
+// find looks for a program in the usual directories; "" if it is in none.
+func (h *Host) find(program string) (string, error) {
+	for _, dir := range binaryDirs {
+		path := dir + "/" + program
+		s, err := h.Stat(path)
+		if err != nil {
+			return "", err
+		}
+		if s.Kind == File && s.Mode&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", nil
+}
+
+func (h *Host) reachableSockets(ctx context.Context) []string {
+	found := make([]bool, len(criSockets))
+	var wg sync.WaitGroup
+	for i, path := range criSockets {
+		wg.Go(func() {
+			if h.live {
+				found[i] = accepts(ctx, path)
+				return
+			}
+			p, err := h.resolve(path)
+			found[i] = err == nil && p.info != nil && p.info.Mode()&fs.ModeSocket != 0
+		})
+	}
+	wg.Wait()
+	var endpoints []string
+	for i, path := range criSockets {
+		if found[i] {
+			endpoints = append(endpoints, "unix://"+path)
+		}
+	}
+	return endpoints
+}
+
+// accepts tells whether somebody listens on a socket. One that refuses this user
+// counts: root would reach it, and a plan without root is to find what apply finds.
+func accepts(ctx context.Context, path string) bool {
+	d := net.Dialer{Timeout: criDialTimeout}
+	conn, err := d.DialContext(ctx, "unix", path)
+	if err != nil {
+		return errors.Is(err, syscall.EACCES)
+	}
+	_ = conn.Close() // it was only a knock
+	return true
+}
+
+// initSystem says what manages services, by the marks that sd_booted(3) and
+// OpenRC leave in /run.
+func (h *Host) initSystem() string {
+	if !h.live {
+		return ""
+	}
+	if s, err := h.Stat("/run/systemd/system"); err == nil && s.Kind == Dir {
+		return "systemd"
+	}
+	if s, err := h.Stat("/run/openrc"); err == nil && s.Kind == Dir {
+		return "openrc"
+	}
+	for _, program := range []string{"openrc", "rc-service"} {
+		if _, err := exec.LookPath(program); err != nil {
+			return ""
+		}
+	}
+	return "openrc"
+}
+
+func (h *Host) resolvedActive(ctx context.Context, initSystem string) bool {
+	if initSystem == "systemd" {
+		s, err := h.Services(ctx).State(ctx, "systemd-resolved")
+		if err == nil && s.Unknown == "" {
+			return strings.HasPrefix(s.State, "active/")
+		}
+		// Nobody to ask: judge by the file, as below a root directory.
+	} else if h.live {
+		return false
+	}
+	s, err := h.Stat("/run/systemd/resolve/resolv.conf")
+	return err == nil && s.Kind == File
+}
