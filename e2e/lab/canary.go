@@ -1,0 +1,70 @@
+package lab
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Canary finds secrets in what programs write. The zero value is ready; it may be used by several
+// goroutines.
+type Canary struct {
+	mu      sync.Mutex
+	secrets map[string]string // form of a secret: its name
+	seen    []text
+}
+
+type text struct{ where, what string }
+
+// Add registers a secret: as it is, and as base64 and hex. Of a PEM block or another text of several
+// lines, each long line is a secret; a line that is not one (BEGIN …) is left out.
+func (c *Canary) Add(name, secret string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.secrets == nil {
+		c.secrets = map[string]string{}
+	}
+	for line := range strings.Lines(secret) {
+		line = strings.TrimSpace(line)
+		if len(line) < 12 || strings.HasPrefix(line, "-----") {
+			continue
+		}
+		c.secrets[line] = name
+		c.secrets[hex.EncodeToString([]byte(line))] = name
+	}
+	// Without the last characters, which depend on what follows.
+	c.secrets[strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(secret)), "=")] = name
+}
+
+// Saw registers something a program wrote. Where says which program and where.
+func (c *Canary) Saw(where, what string) {
+	if what == "" {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.seen = append(c.seen, text{where, what})
+}
+
+// Check fails if a secret is in anything that was seen, whichever came first. The error names the secret
+// and the place, not the secret itself.
+func (c *Canary) Check() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var found []string
+	for _, t := range c.seen {
+		for form, name := range c.secrets {
+			if strings.Contains(t.what, form) {
+				found = append(found, name+" in "+t.where)
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	slices.Sort(found)
+	return fmt.Errorf("secrets were written:\n%s", strings.Join(slices.Compact(found), "\n"))
+}

@@ -1,0 +1,259 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// DefaultVersion is the version of Kubernetes that cases run on unless told otherwise.
+const DefaultVersion = "1.37.2"
+
+// Cluster is a Kubernetes cluster that kubeadm made.
+type Cluster struct {
+	// ControlPlane is the machine that was initialised.
+	ControlPlane *Machine
+	// Audit is the record of every request to the API servers.
+	Audit *Audit
+	// CertificateKey decrypts the kubeadm-certs Secret, for two hours.
+	CertificateKey string
+	// CAHash is the pin of the cluster CA, as --discovery-token-ca-cert-hash takes it.
+	CAHash string
+
+	lab *Lab
+}
+
+// The audit policy is in the root of every machine: a control plane that joins takes these arguments over
+// from the cluster's configuration.
+const initConfig = `apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+bootstrapTokens:
+- token: %s
+certificateKey: %s
+localAPIEndpoint:
+  advertiseAddress: %s
+nodeRegistration:
+  name: %s
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v%s
+controlPlaneEndpoint: %s:6443
+networking:
+  podSubnet: 10.88.0.0/16
+apiServer:
+  extraArgs:
+  - name: audit-policy-file
+    value: /etc/lab/audit-policy.yaml
+  - name: audit-log-path
+    value: /var/log/kubernetes/audit.log
+  extraVolumes:
+  - name: audit-policy
+    hostPath: /etc/lab/audit-policy.yaml
+    mountPath: /etc/lab/audit-policy.yaml
+    readOnly: true
+    pathType: File
+  - name: audit-log
+    hostPath: /var/log/kubernetes
+    mountPath: /var/log/kubernetes
+    pathType: DirectoryOrCreate
+---
+apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+cgroupDriver: cgroupfs
+failCgroupV1: false
+`
+
+// Init boots a machine and makes it the first control plane of a cluster: about 15 s. The cluster
+// has no kube-proxy and no DNS; its nodes turn Ready through the bridge network of the machines' root.
+func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
+	m, err := l.Boot(ctx, name, ControlPlane)
+	if err != nil {
+		return nil, err
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return nil, err
+	}
+	c := &Cluster{ControlPlane: m, Audit: &Audit{}, CertificateKey: hex.EncodeToString(key), lab: l}
+	token := newToken()
+	l.Canary.Add("certificate key", c.CertificateKey)
+	l.Canary.Add("bootstrap token", token)
+	config := fmt.Sprintf(initConfig, token, c.CertificateKey, m.Address, name, l.base.Version, name)
+	if err := m.WriteFile("/root/init.yaml", []byte(config), 0o600); err != nil {
+		return nil, err
+	}
+	err = step("kubeadm init "+name, func() error {
+		return m.RunSecret(ctx, "kubeadm init --config=/root/init.yaml --upload-certs --skip-phases=addon --ignore-preflight-errors=all").Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Audit.machines = append(c.Audit.machines, m)
+	c.Audit.sentinel = func(ctx context.Context, path string) error {
+		return m.Run(ctx, "kubectl get --raw "+path).Err()
+	}
+	if err := c.learnSecrets(ctx, m); err != nil {
+		return nil, err
+	}
+	ca, err := m.ReadFile("/etc/kubernetes/pki/ca.crt")
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(ca)
+	if block == nil {
+		return nil, errors.New("ca.crt holds no PEM block")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+	c.CAHash = "sha256:" + hex.EncodeToString(sum[:])
+	return c, nil
+}
+
+// newToken returns a bootstrap token of random characters.
+func newToken() string {
+	text := strings.ToLower(rand.Text())
+	return text[:6] + "." + text[6:22]
+}
+
+// Token makes a bootstrap token that is valid for a time, waits until discovery with it works, and tells
+// the canary.
+func (c *Cluster) Token(ctx context.Context, ttl time.Duration) (string, error) {
+	token := newToken()
+	c.lab.Canary.Add("bootstrap token", token)
+	if err := c.ControlPlane.RunSecret(ctx, "kubeadm token create "+token+" --ttl="+ttl.String()).Err(); err != nil {
+		return "", err
+	}
+	// kube-controller-manager signs cluster-info with it in its own time; kubeadm join looks again only after 5 s.
+	id, _, _ := strings.Cut(token, ".")
+	return token, poll(ctx, 10*time.Second, func() error {
+		info, err := c.Kubectl(ctx, "get configmap cluster-info --namespace=kube-public --output=yaml")
+		if err == nil && !strings.Contains(info, "jws-kubeconfig-"+id) {
+			err = fmt.Errorf("cluster-info is not signed with token %s", id)
+		}
+		return err
+	})
+}
+
+// JoinCommand returns a kubeadm join command for a worker.
+func (c *Cluster) JoinCommand(ctx context.Context) (string, error) {
+	token, err := c.Token(ctx, time.Hour)
+	return fmt.Sprintf("kubeadm join %s --token %s --discovery-token-ca-cert-hash %s --ignore-preflight-errors=all",
+		c.Endpoint(), token, c.CAHash), err
+}
+
+// Endpoint is the API server's host:port, as machines reach it.
+func (c *Cluster) Endpoint() string { return c.ControlPlane.Name + ":6443" }
+
+// KubeadmJoin joins a worker with kubeadm, for cases that compare with it or take its nodes over.
+func (c *Cluster) KubeadmJoin(ctx context.Context, m *Machine) error {
+	join, err := c.JoinCommand(ctx)
+	if err != nil {
+		return err
+	}
+	return c.kubeadmJoin(ctx, m, join)
+}
+
+// KubeadmJoinControlPlane joins a control plane with kubeadm. Its requests are audited from then on.
+func (c *Cluster) KubeadmJoinControlPlane(ctx context.Context, m *Machine) error {
+	join, err := c.JoinCommand(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.kubeadmJoin(ctx, m, join+" --control-plane --certificate-key "+c.CertificateKey); err != nil {
+		return err
+	}
+	c.Audit.machines = append(c.Audit.machines, m)
+	return nil
+}
+
+func (c *Cluster) kubeadmJoin(ctx context.Context, m *Machine, join string) error {
+	err := step("kubeadm join "+m.Name, func() error { return m.RunSecret(ctx, join).Err() })
+	if err != nil {
+		return err
+	}
+	return c.learnSecrets(ctx, m)
+}
+
+// Kubectl runs kubectl as the cluster's administrator and returns its output.
+func (c *Cluster) Kubectl(ctx context.Context, args string) (string, error) {
+	res := c.ControlPlane.Run(ctx, "kubectl "+args)
+	return res.Stdout, res.Err()
+}
+
+// WaitReady waits until a Node is Ready.
+func (c *Cluster) WaitReady(ctx context.Context, node string) error {
+	return step("wait for Node "+node, func() error {
+		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=60s node/"+node)
+		return err
+	})
+}
+
+// Renew replaces a machine by a fresh one of the same name, and deletes its Node. It is quicker than
+// undoing a join, and leaves no trace by construction.
+func (c *Cluster) Renew(ctx context.Context, m *Machine, role Role) (*Machine, error) {
+	if err := m.Close(); err != nil {
+		return nil, err
+	}
+	if _, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name); err != nil {
+		return nil, err
+	}
+	return c.lab.Boot(ctx, m.Name, role)
+}
+
+// keyData matches client keys in kubeconfigs.
+var keyData = regexp.MustCompile(`(?m)^\s*(?:client-key-data|token): *(\S+)$`)
+
+// learnSecrets tells the canary the private keys and credentials on a machine.
+func (c *Cluster) learnSecrets(ctx context.Context, m *Machine) error {
+	res := m.RunSecret(ctx, `find /etc/kubernetes /var/lib/kubelet/pki -name '*.key' -o -name '*.conf' -o -name '*.pem'`)
+	if err := res.Err(); err != nil {
+		return err
+	}
+	for _, name := range strings.Fields(res.Stdout) {
+		data, err := m.ReadFile(name)
+		if err != nil {
+			continue // a link out of the machine: the kubelet's *-current.pem, whose target is listed too
+		}
+		for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+			if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+				c.lab.Canary.Add(m.Name+":"+name, string(pem.EncodeToMemory(block)))
+			}
+		}
+		for _, match := range keyData.FindAllStringSubmatch(string(data), -1) {
+			c.lab.Canary.Add(m.Name+":"+name, match[1])
+		}
+	}
+	return nil
+}
+
+// RemoveControlPlane takes a control plane out of the cluster: its etcd member and its Node. A machine that
+// is closed without it costs etcd a vote.
+func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
+	const etcdctl = "ETCDCTL_ENDPOINTS=https://127.0.0.1:2379 ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt " +
+		"ETCDCTL_CERT=/etc/kubernetes/pki/etcd/server.crt ETCDCTL_KEY=/etc/kubernetes/pki/etcd/server.key etcdctl "
+	res := c.ControlPlane.Run(ctx, etcdctl+"member list | grep ', https://"+m.Address+":2380,' | cut -d, -f1")
+	if err := res.Err(); err != nil {
+		return err
+	}
+	if id := strings.TrimSpace(res.Stdout); id != "" {
+		if err := c.ControlPlane.Run(ctx, etcdctl+"member remove "+id).Err(); err != nil {
+			return err
+		}
+	}
+	c.Audit.machines = slices.DeleteFunc(c.Audit.machines, func(other *Machine) bool { return other == m })
+	_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
+	return err
+}

@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// hostPackages are the Debian packages the lab needs on the host, by a file each one owns.
+var hostPackages = map[string]string{
+	"/usr/sbin/debootstrap":            "debootstrap",
+	"/usr/bin/systemd-nspawn":          "systemd-container",
+	"/usr/bin/dbus-daemon":             "dbus",
+	"/usr/sbin/runc":                   "runc",
+	"/usr/bin/ip":                      "iproute2",
+	"/usr/bin/nsenter":                 "util-linux",
+	"/usr/bin/gcc":                     "gcc",
+	"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+}
+
+// installHostPackages installs what is missing on the host.
+func installHostPackages(ctx context.Context) error {
+	var missing []string
+	for file, pkg := range hostPackages {
+		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+			missing = append(missing, pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return step("install host packages "+strings.Join(missing, " "), func() error {
+		if _, err := host(ctx, "apt-get", "update", "-q"); err != nil {
+			return err
+		}
+		_, err := host(ctx, "apt-get", append([]string{"install", "-y", "-q", "--no-install-recommends"}, missing...)...)
+		return err
+	})
+}
+
+// step runs fn and prints its name and how long it took.
+func step(name string, fn func() error) error {
+	begin := time.Now()
+	err := fn()
+	outcome := "done"
+	if err != nil {
+		outcome = "FAILED"
+	}
+	fmt.Fprintf(os.Stderr, "lab: %-60s %s %6.1fs\n", name, outcome, time.Since(begin).Seconds())
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// host runs a program of the host and returns its standard output; the error carries the end of
+// what it wrote to standard error.
+func host(ctx context.Context, name string, args ...string) (string, error) {
+	return hostIn(ctx, "", nil, name, args...)
+}
+
+// hostIn is host with a working directory and additions to the environment.
+func hostIn(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(append(os.Environ(), "DEBIAN_FRONTEND=noninteractive"), env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("%s: %w: %s", cmd, err, tail(errs.String()+out.String(), 2000))
+	}
+	return out.String(), nil
+}
+
+// tail returns at most the last n bytes of s.
+func tail(s string, n int) string {
+	if s = strings.TrimSpace(s); len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}

@@ -1,0 +1,181 @@
+package e2e
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubejoin/kubejoin/e2e/lab"
+)
+
+// The lab is what every other case rests on, so it is proved first, with kubeadm's own join.
+func TestLab(t *testing.T) {
+	f := use(t)
+	w := f.boot(t, "w1", lab.Worker)
+
+	mark, err := f.cluster.Audit.Mark()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cluster.KubeadmJoin(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.cluster.WaitReady(t.Context(), w.Name); err != nil {
+		t.Fatal(err)
+	}
+
+	t.Run("audit", func(t *testing.T) {
+		requests, err := f.cluster.Audit.Since(t.Context(), mark)
+		if err != nil {
+			t.Fatal(err)
+		}
+		joined := func(r lab.Request) bool {
+			return r.Verb == "create" && r.User == "system:node:w1" && r.Code == 201 && strings.HasPrefix(r.URI, "/api/v1/nodes")
+		}
+		if !slices.ContainsFunc(requests, joined) {
+			t.Errorf("no request that made Node w1 among %v", requests)
+		}
+		reads := func(r lab.Request) bool { return strings.HasPrefix(r.UserAgent, "kubeadm/") && !r.Writes() }
+		if !slices.ContainsFunc(requests, reads) {
+			t.Errorf("kubeadm read nothing: %v", requests)
+		}
+	})
+
+	t.Run("unit", func(t *testing.T) {
+		before, err := w.Unit(t.Context(), "kubelet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before.ActiveState != "active" || before.MainPID == 0 {
+			t.Errorf("kubelet: %+v", before)
+		}
+		jobs, err := w.Operations(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t, w.Run(t.Context(), "systemctl restart kubelet && systemctl daemon-reload"))
+		after, err := w.Unit(t.Context(), "kubelet")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.InvocationID == before.InvocationID {
+			t.Error("a restart did not show in the unit")
+		}
+		later, err := w.Operations(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if later.Jobs == jobs.Jobs || later.LoadedAt == jobs.LoadedAt {
+			t.Errorf("operations before %+v, after a restart and a daemon-reload %+v", jobs, later)
+		}
+	})
+
+	t.Run("control plane join", func(t *testing.T) {
+		cp := f.boot(t, "cp2", lab.ControlPlane)
+		if err := f.cluster.KubeadmJoinControlPlane(t.Context(), cp); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.cluster.WaitReady(t.Context(), cp.Name); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.cluster.RemoveControlPlane(t.Context(), cp); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestMachine(t *testing.T) {
+	f := use(t)
+	m := f.boot(t, "w2", lab.Worker)
+
+	t.Run("commands", func(t *testing.T) {
+		tests := []struct {
+			user, command, stdout, stderr string
+			code                          int
+		}{
+			{"root", "hostname; id -u", "w2\n0\n", "", 0},
+			{"nobody", "id -u; cat /etc/shadow", "65534\n", "cat: /etc/shadow: Permission denied\n", 1},
+			{"root", "exit 7", "", "", 7},
+			{"root", "kill -9 $$", "", "", 137},
+		}
+		for _, tt := range tests {
+			r := m.RunAs(t.Context(), tt.user, tt.command)
+			got := []any{r.Stdout, r.Stderr, r.Code}
+			if diff := cmp.Diff([]any{tt.stdout, tt.stderr, tt.code}, got); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", tt.command, diff)
+			}
+		}
+	})
+
+	t.Run("a killed command leaves nothing running", func(t *testing.T) {
+		p, err := m.Start(t.Context(), "root", "sleep 4711")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Signal(syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if r := p.Wait(); r.Code != 137 {
+			t.Errorf("code %d", r.Code)
+		}
+		if r := m.Run(t.Context(), "pgrep -x sleep"); r.Code != 1 {
+			t.Errorf("still running: %s", r.Stdout)
+		}
+	})
+
+	t.Run("tree and watch", func(t *testing.T) {
+		must(t, m.Run(t.Context(), "mkdir -p /etc/x/y && echo a > /etc/x/y/same && echo b > /etc/x/gone"))
+		tests := []struct {
+			name, command string
+			diff          []string // first words
+			events        []string
+		}{
+			{"read", "cat /etc/x/y/same; ls -R /etc/x", nil, nil},
+			{"touch", "touch -d @0 /etc/x/y/same", []string{"~ /etc/x/y/same"}, []string{"attributes /etc/x/y/same", "written /etc/x/y/same"}},
+			{
+				"temporary file", "touch /etc/x/y/tmp && rm /etc/x/y/tmp", []string{"~ /etc/x/y"},
+				[]string{"create /etc/x/y/tmp", "attributes /etc/x/y/tmp", "written /etc/x/y/tmp", "delete /etc/x/y/tmp"},
+			},
+			{"delete", "rm /etc/x/gone", []string{"- /etc/x/gone", "~ /etc/x"}, []string{"delete /etc/x/gone"}},
+			{"new directory", "mkdir /etc/x/new", []string{"+ /etc/x/new", "~ /etc/x"}, []string{"create /etc/x/new"}},
+		}
+		for _, tt := range tests {
+			before, err := m.Tree("/etc/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w, err := m.Watch("/etc/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t, m.Run(t.Context(), tt.command))
+			events, err := w.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			after, err := m.Tree("/etc/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var diff, happened []string
+			for _, line := range before.Diff(after) {
+				short, _, _ := strings.Cut(line, ":")
+				diff = append(diff, short)
+			}
+			slices.Sort(diff)
+			slices.Sort(tt.diff)
+			if d := cmp.Diff(tt.diff, diff); d != "" {
+				t.Errorf("%s: tree (-want +got):\n%s", tt.name, d)
+			}
+			for _, e := range events {
+				happened = append(happened, e.String())
+			}
+			if d := cmp.Diff(tt.events, happened); d != "" {
+				t.Errorf("%s: events (-want +got):\n%s", tt.name, d)
+			}
+		}
+	})
+}
