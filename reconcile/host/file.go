@@ -32,7 +32,7 @@ func (h *Host) Stat(path string) (FileState, error) {
 func (h *Host) ReadFile(path string, max int64) ([]byte, FileState, error) {
 	f, s, err := h.look(path)
 	if f != nil {
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 	}
 	switch {
 	case err != nil || s.Kind == None || s.Kind == Link:
@@ -57,7 +57,7 @@ func (h *Host) ReadFile(path string, max int64) ([]byte, FileState, error) {
 func (h *Host) ReadDir(path string) ([]fs.DirEntry, FileState, error) {
 	f, s, err := h.look(path)
 	if f != nil {
-		defer f.Close() //nolint:errcheck // only read
+		defer f.Close()
 	}
 	switch {
 	case err != nil || s.Kind == None || s.Kind == Link:

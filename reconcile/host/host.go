@@ -42,7 +42,7 @@ func Open(root string) (*Host, error) {
 		return nil, errors.Join(badRoot(root, err), r.Close())
 	}
 	// A link or a bind mount can be another name of "/".
-	if real, err := os.Stat("/"); err == nil && os.SameFile(mine, real) {
+	if slash, err := os.Stat("/"); err == nil && os.SameFile(mine, slash) {
 		h.live, h.dir = true, "/"
 	}
 	return h, nil

@@ -30,7 +30,7 @@ func (h *Host) Lock() (release func(), err error) {
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			defer f.Close() //nolint:errcheck // only read
+			defer f.Close()
 			return nil, busy(f)
 		}
 		if err != nil {

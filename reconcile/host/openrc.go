@@ -120,7 +120,7 @@ func (o openrc) process(name string) (pid int, started time.Time, err error) {
 			return 0, time.Time{}, err
 		}
 		// The pid file's time is the wall clock's at the start.
-		return pid, later(state.ModTime, time.Now().Add(since-time.Duration(now.Nano()))), nil
+		return pid, later(state.ModTime, time.Now().Round(0).Add(since-time.Duration(now.Nano()))), nil
 	}
 	return 0, time.Time{}, nil
 }

@@ -17,7 +17,7 @@ func TestAccepts(t *testing.T) {
 		}
 		return l
 	}
-	defer listen("listening").Close() //nolint:errcheck // of no interest
+	defer listen("listening").Close()
 	stale := listen("stale")
 	stale.SetUnlinkOnClose(false)
 	if err := stale.Close(); err != nil {

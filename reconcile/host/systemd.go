@@ -101,7 +101,7 @@ func (s *systemd) State(ctx context.Context, unit string) (ServiceState, error) 
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return state, serviceFailed("read the clock", unit, err)
 	}
-	return systemdState(props, time.Now(), time.Duration(now.Nano())), nil
+	return systemdState(props, time.Now().Round(0), time.Duration(now.Nano())), nil
 }
 
 // The values of UnitFileState for which `systemctl is-enabled` succeeds
@@ -110,7 +110,8 @@ func (s *systemd) State(ctx context.Context, unit string) (ServiceState, error) 
 var enabledStates = []string{"enabled", "static", "alias", "indirect", "generated", "transient"}
 
 // systemdState reads a unit's properties as org.freedesktop.systemd1(5)
-// describes them; mono is the monotonic clock at the moment of now.
+// describes them; mono is the monotonic clock at the moment of now, which is a
+// reading of the wall clock only.
 func systemdState(props map[string]any, now time.Time, mono time.Duration) ServiceState {
 	load, active := prop[string](props, "LoadState"), prop[string](props, "ActiveState")
 	s := ServiceState{
@@ -191,19 +192,15 @@ func (s *systemd) Enable(ctx context.Context, unit string) error {
 
 func (s *systemd) Restart(ctx context.Context, unit string) error {
 	conn, err := s.connect(ctx)
-	if err != nil {
-		return explain("restart", unit, err)
-	}
-	props, err := conn.GetUnitPropertiesContext(ctx, unitName(unit))
-	// A unit that is not loaded may be one whose file is new.
-	if err == nil && (prop[bool](props, "NeedDaemonReload") || prop[string](props, "LoadState") != "loaded") {
+	if err == nil {
+		// Always: NeedDaemonReload does not tell of a drop-in in a directory that
+		// is new as well (seen with systemd 252).
 		err = conn.ReloadContext(ctx)
 	}
-	if err == nil && prop[string](props, "ActiveState") == "failed" {
-		// Else a unit that failed too often in a row refuses to start.
-		err = conn.ResetFailedUnitContext(ctx, unitName(unit))
-	}
 	if err == nil {
+		// A unit that failed too often in a row refuses to start before this. It
+		// is an error if the unit did not fail or is not there; starting tells.
+		_ = conn.ResetFailedUnitContext(ctx, unitName(unit))
 		err = job(ctx, unit, conn.RestartUnitContext)
 	}
 	return explain("restart", unit, err)
@@ -248,6 +245,8 @@ func explain(doing, unit string, err error) error {
 	switch {
 	case refused(err):
 		return fault.New(fault.Preflight, "cannot %s: %w", doing, err).At("service:" + unit).WithHint("run as root")
+	case isBusError(err, "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.UnitMasked"):
+		return fault.New(fault.Preflight, "cannot %s: %w", doing, err).At("service:" + unit)
 	case errors.As(err, &failed):
 		return fault.New(fault.Internal, "cannot %s: %w", doing, err).At("service:"+unit).
 			WithHint("see journalctl -u %s", unit)
@@ -258,12 +257,13 @@ func explain(doing, unit string, err error) error {
 // refused tells whether this user may not do that. Depending on the version the
 // refusal comes from the bus or from polkit.
 func refused(err error) bool {
+	return isBusError(err, "org.freedesktop.DBus.Error.AccessDenied",
+		"org.freedesktop.DBus.Error.InteractiveAuthorizationRequired") || errors.Is(err, fs.ErrPermission)
+}
+
+func isBusError(err error, names ...string) bool {
 	var e godbus.Error
-	if errors.As(err, &e) {
-		return e.Name == "org.freedesktop.DBus.Error.AccessDenied" ||
-			e.Name == "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired"
-	}
-	return errors.Is(err, fs.ErrPermission)
+	return errors.As(err, &e) && slices.Contains(names, e.Name)
 }
 
 func (s *systemd) Watch(ctx context.Context, unit string) (<-chan ServiceState, error) {

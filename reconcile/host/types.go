@@ -91,7 +91,8 @@ type ServiceState struct {
 	Restarts int
 	// LastExit describes the last exit of the main process ("exit status 1"); empty if none.
 	LastExit string
-	// NeedsReload says that unit files changed since the manager read them.
+	// NeedsReload says that unit files changed since the manager read them. A
+	// drop-in in a directory that is new as well does not show.
 	NeedsReload bool
 	// ExecStart is the unit's command line with variables unexpanded; empty if unknown.
 	ExecStart string
@@ -105,7 +106,7 @@ type Services interface {
 	State(ctx context.Context, unit string) (ServiceState, error)
 	Enable(ctx context.Context, unit string) error
 	// Restart starts or restarts the unit and returns when the manager is done.
-	// It reloads the manager's unit files before if that is needed.
+	// It lets the manager read its unit files again before.
 	Restart(ctx context.Context, unit string) error
 	Stop(ctx context.Context, unit string) error
 	// Watch delivers the state whenever it changes until ctx ends. The channel

@@ -41,7 +41,7 @@ func (h *Host) Watch(ctx context.Context, paths ...string) (<-chan struct{}, err
 	}
 	go func() {
 		defer close(changed)
-		defer w.Close() //nolint:errcheck // nothing is lost with it
+		defer w.Close()
 		for {
 			select {
 			case <-ctx.Done():

@@ -109,7 +109,7 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	changed, err := h.Watch(ctx, "/file")
 	must(t, err)
 	cancel()
-	for range changed { //nolint:revive // until it is closed
+	for range changed { // until it is closed
 	}
 	_, err = h.Watch(t.Context(), "relative")
 	wantClass(t, err, fault.Internal)
