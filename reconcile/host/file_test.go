@@ -268,8 +268,9 @@ func TestWriteFileOwner(t *testing.T) {
 
 // Law 4: whenever the process is killed, the file is the old or the new one.
 func TestKilledInTheMiddleOfAWrite(t *testing.T) {
+	t.Parallel()
 	h, root := machine(t)
-	for range 15 {
+	for range 10 {
 		cmd := child(t, "write", root)
 		out, err := cmd.StdoutPipe()
 		must(t, err)
@@ -304,6 +305,7 @@ func TestKilledInTheMiddleOfAWrite(t *testing.T) {
 
 // Law 8: a link that is exchanged during the operation does not lead out.
 func TestLinkExchangedDuringTheOperation(t *testing.T) {
+	t.Parallel()
 	outside := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(outside, "file"), []byte("outside"), 0o644))
 	h, root := machine(t, "dir/file")

@@ -135,6 +135,7 @@ func TestOpen(t *testing.T) {
 
 // A plan without root gets a finding, not an error (law 1).
 func TestDenied(t *testing.T) {
+	t.Parallel()
 	_, root := machine(t, "closed-file", "closed/file", "open/file")
 	must(t, os.Chmod(filepath.Join(root, "closed-file"), 0))
 	must(t, os.Chmod(filepath.Join(root, "closed"), 0))

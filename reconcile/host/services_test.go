@@ -320,6 +320,7 @@ func TestOpenRC(t *testing.T) {
 
 // Below a root directory nothing of this machine is touched.
 func TestNoManager(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	put(t, root, "run/systemd/system/x", "")
 	put(t, root, "run/openrc/x", "")
@@ -355,6 +356,7 @@ func TestNoManager(t *testing.T) {
 }
 
 func TestRun(t *testing.T) {
+	t.Parallel()
 	h, err := Open("")
 	if err != nil {
 		t.Fatal(err)
