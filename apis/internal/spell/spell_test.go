@@ -14,6 +14,8 @@ func TestNearest(t *testing.T) {
 		{"taint", "taints"},
 		{"nmae", ""}, // two of four letters differ: too far
 		{"labels", ""},
+		{"ignorePreflight", "ignorePreflightErrors"},
+		{"kub", ""}, // too short to guess from
 		{"", ""},
 		{"x", ""},
 		{strings.Repeat("name", 100), ""},

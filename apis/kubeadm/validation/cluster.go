@@ -65,7 +65,7 @@ func ClusterConfiguration(cfg *kubeadm.ClusterConfiguration) field.ErrorList {
 }
 
 func networking(n *kubeadm.Networking, at *field.Path) field.ErrorList {
-	errs := invalidEach(at.Child("dnsDomain"), n.DNSDomain, content.IsDNS1123Subdomain(n.DNSDomain))
+	errs := subdomain(n.DNSDomain, at.Child("dnsDomain"))
 	services := at.Child("serviceSubnet")
 	ranges, subnetErrs := subnets(n.ServiceSubnet, minServiceAddresses, services)
 	errs = append(errs, subnetErrs...)

@@ -97,7 +97,7 @@ func token(value string, at *field.Path) field.ErrorList {
 	if tokenutil.IsValidBootstrapToken(value) {
 		return nil
 	}
-	const detail = `must look like "abcdef.0123456789abcdef": 6 and 16 lower-case letters or digits`
+	const detail = "must be 6 and 16 lower-case letters or digits with a dot between them"
 	if id := tokenID.FindStringSubmatch(value); id != nil {
 		return field.ErrorList{field.Invalid(at, id[1], detail)}
 	}
@@ -159,7 +159,7 @@ func nodeRegistration(n *kubeadm.NodeRegistration, at *field.Path) field.ErrorLi
 	if n.Name == "" {
 		errs = append(errs, field.Required(at, "name must be set"))
 	} else {
-		errs = append(errs, invalidEach(at.Child("name"), n.Name, content.IsDNS1123Subdomain(n.Name))...)
+		errs = append(errs, subdomain(n.Name, at.Child("name"))...)
 	}
 	errs = append(errs, criSocket(n.CRISocket, at.Child("criSocket"))...)
 	errs = append(errs, taints(n.Taints, at.Child("taints"))...)
@@ -315,6 +315,15 @@ func timeouts(t *kubeadm.Timeouts, at *field.Path) field.ErrorList {
 		}
 	}
 	return errs
+}
+
+// subdomain says in one line what the library says in three.
+func subdomain(value string, at *field.Path) field.ErrorList {
+	if len(content.IsDNS1123Subdomain(value)) > 0 {
+		return field.ErrorList{field.Invalid(at, value, "must be an RFC 1123 subdomain: at most 253 lower-case letters, digits, "+
+			"dashes and dots, with a letter or digit on both sides of every dot and at both ends")}
+	}
+	return nil
 }
 
 // invalidEach makes an error of each message.

@@ -1,0 +1,305 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+	"go.yaml.in/yaml/v4/plugin/loaderlimits"
+)
+
+const (
+	// maxDepth bounds nesting; the deepest field of any kind is at 8.
+	maxDepth = 100
+	// maxDocuments bounds the documents of one file.
+	maxDocuments = 1000
+	// maxMarks bounds the characters that can start a value, and so the memory
+	// that the parser needs: about 800 bytes for each of them.
+	maxMarks = 250_000
+	// maxAliased bounds the values that all aliases of a document expand to.
+	maxAliased = 100_000
+)
+
+// document is one YAML document that is not empty.
+type document struct {
+	root       *yaml.Node
+	apiVersion string
+	kind       string
+}
+
+// group is the API group; "" is the core group.
+func (d document) group() string {
+	group, _, found := strings.Cut(d.apiVersion, "/")
+	if !found {
+		return ""
+	}
+	return group
+}
+
+// split parses a file. Documents with nothing but comments are left out. It
+// stops at the first syntax error, because what follows one is guesswork.
+func split(file string, data []byte) ([]document, Problems) {
+	var problems Problems
+	marks := 0
+	for _, mark := range "\n,:-?[{" {
+		marks += bytes.Count(data, []byte(string(mark)))
+	}
+	if marks > maxMarks {
+		problems.add(Position{File: file}, "", "the file has too many lines and values to be a configuration", "")
+		return nil, problems
+	}
+	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
+	if err != nil {
+		problems.add(Position{File: file}, "", err.Error(), "")
+		return nil, problems
+	}
+	var documents []document
+	for range maxDocuments {
+		var node yaml.Node
+		switch err := loader.Load(&node); {
+		case errors.Is(err, io.EOF):
+			return documents, problems
+		case err != nil:
+			syntaxProblem(file, data, err, &problems)
+			return nil, problems
+		}
+		root := node.Content[0]
+		if isNull(root) {
+			continue
+		}
+		before := len(problems)
+		checkAliases(file, root, &problems)
+		if len(problems) > before {
+			continue
+		}
+		if doc, ok := identify(file, root, &problems); ok {
+			documents = append(documents, doc)
+		}
+	}
+	problems = nil // of documents that are not meant for this program
+	problems.add(Position{File: file}, "", fmt.Sprintf("the file has more than %d documents", maxDocuments), "")
+	return nil, problems
+}
+
+// identify reads apiVersion and kind.
+func identify(file string, root *yaml.Node, problems *Problems) (document, bool) {
+	pos := position(file, root)
+	if root.Kind != yaml.MappingNode {
+		problems.add(pos, "", "expected a document with apiVersion and kind, got "+describe(root), "")
+		return document{}, false
+	}
+	doc := document{root: root}
+	var missing []string
+	for _, id := range []struct {
+		name  string
+		value *string
+	}{{"apiVersion", &doc.apiVersion}, {"kind", &doc.kind}} {
+		for _, f := range fields(root) {
+			value := resolve(f.value)
+			if f.key.Value != id.name || isNull(value) {
+				continue
+			}
+			if !isString(value) {
+				problems.add(position(file, f.value), id.name, "expected string, got "+describe(value), "")
+				return document{}, false
+			}
+			*id.value = value.Value
+		}
+		if *id.value == "" {
+			missing = append(missing, id.name)
+		}
+	}
+	if len(missing) > 0 {
+		problems.add(pos, "", "the document has no "+strings.Join(missing, " and no "),
+			`a configuration starts with "apiVersion: `+current+`" and "kind: JoinConfiguration"`)
+		return document{}, false
+	}
+	return doc, true
+}
+
+// syntaxProblem turns the parser's error into a problem.
+func syntaxProblem(file string, data []byte, err error, problems *Problems) {
+	var loadErr *yaml.LoadError
+	if !errors.As(err, &loadErr) {
+		problems.add(Position{File: file}, "", "not valid YAML: "+err.Error(), "")
+		return
+	}
+	pos := Position{file, loadErr.Mark.Line, loadErr.Mark.Column}
+	message, hint := loadErr.Message, ""
+	switch {
+	case pos.Line == 0:
+		// The reader, which sees bytes that are not text, gives no position.
+		pos.Line, pos.Column = firstNonText(data)
+		problems.add(pos, "", "not a text file: "+message, "")
+		return
+	case strings.HasPrefix(message, "exceeded max depth"):
+		message = fmt.Sprintf("nested deeper than %d levels", maxDepth)
+	case indentedWithTab(data, pos.Line):
+		message, hint = "a tab cannot be used for indentation", "use spaces"
+	case loadErr.ContextMsg != "":
+		message = loadErr.ContextMsg + ": " + message
+		if context := loadErr.ContextMark; context.Line > 0 && context.Line != pos.Line {
+			hint = fmt.Sprintf("it starts at line %d, column %d", context.Line, context.Column)
+		}
+	}
+	problems.add(pos, "", "not valid YAML: "+message, hint)
+}
+
+// firstNonText finds the line and column of the first byte that YAML does not
+// allow.
+func firstNonText(data []byte) (line, column int) {
+	line, column = 1, 1
+	for len(data) > 0 {
+		r, size := utf8.DecodeRune(data)
+		switch {
+		case r == utf8.RuneError && size == 1, r < ' ' && r != '\t' && r != '\n' && r != '\r':
+			return line, column
+		case r == '\n':
+			line, column = line+1, 0
+		}
+		column++
+		data = data[size:]
+	}
+	return line, column
+}
+
+func indentedWithTab(data []byte, line int) bool {
+	for range line - 1 {
+		_, rest, found := bytes.Cut(data, []byte("\n"))
+		if !found {
+			return false
+		}
+		data = rest
+	}
+	text := bytes.TrimLeft(data, " ")
+	return len(text) > 0 && text[0] == '\t'
+}
+
+// checkAliases reports a document whose aliases expand to very much, or to
+// themselves. Everything else may follow aliases without a second thought. It
+// takes linear time: an anchor always comes before its aliases, so that its size
+// is known when an alias is met, unless the alias is inside.
+func checkAliases(file string, root *yaml.Node, problems *Problems) {
+	const unfinished = -1
+	sizes := map[*yaml.Node]int{}
+	aliased, reported := 0, false
+	var size func(n *yaml.Node) int
+	size = func(n *yaml.Node) int {
+		if reported {
+			return 0
+		}
+		if n.Kind == yaml.AliasNode {
+			target := sizes[n.Alias]
+			if target == unfinished {
+				problems.add(position(file, n), "", fmt.Sprintf("the alias *%s is inside of what it refers to", n.Value), "")
+				reported = true
+				return 0
+			}
+			if aliased += target; aliased > maxAliased {
+				problems.add(position(file, n), "", fmt.Sprintf("aliases expand to more than %d values", maxAliased), "")
+				reported = true
+			}
+			return target
+		}
+		if n.Anchor != "" {
+			sizes[n] = unfinished
+		}
+		total := 1
+		for _, child := range n.Content {
+			total += size(child)
+		}
+		if n.Anchor != "" {
+			sizes[n] = total
+		}
+		return total
+	}
+	size(root)
+}
+
+// entry is one key of a mapping and its value. merged says that it came through
+// a merge key.
+type entry struct {
+	key, value *yaml.Node
+	merged     bool
+}
+
+// fields gives the entries of a mapping in an order in which later ones win:
+// what is merged comes first, and of several merged mappings the first one
+// wins. The document must have passed checkAliases.
+func fields(n *yaml.Node) []entry {
+	var merged, own []entry
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if !isMerge(key) {
+			own = append(own, entry{key: key, value: value})
+			continue
+		}
+		sources := []*yaml.Node{value}
+		if list := resolve(value); list.Kind == yaml.SequenceNode {
+			sources = list.Content
+		}
+		for j := len(sources) - 1; j >= 0; j-- {
+			if source := resolve(sources[j]); source.Kind == yaml.MappingNode {
+				for _, f := range fields(source) {
+					merged = append(merged, entry{f.key, f.value, true})
+				}
+			}
+		}
+	}
+	return append(merged, own...)
+}
+
+func isMerge(key *yaml.Node) bool { return key.ShortTag() == "!!merge" }
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// isString counts what only YAML takes for a date as text, as YAML 1.1 parsers
+// of Kubernetes do.
+func isString(n *yaml.Node) bool {
+	if n.Kind != yaml.ScalarNode {
+		return false
+	}
+	switch n.ShortTag() {
+	case "!!str", "!!timestamp", "!!merge":
+		return true
+	}
+	return false
+}
+
+// resolve follows an alias. An alias never points to another one.
+func resolve(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// describe names the type of a value without showing the value.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "mapping"
+	case yaml.SequenceNode:
+		return "list"
+	}
+	switch tag := n.ShortTag(); tag {
+	case "!!str", "!!timestamp", "!!merge":
+		return "string"
+	case "!!int", "!!float":
+		return "number"
+	case "!!bool":
+		return "boolean"
+	case "!!null":
+		return "null"
+	default:
+		return "a value with the tag " + tag
+	}
+}
+
+func position(file string, n *yaml.Node) Position {
+	return Position{File: file, Line: n.Line, Column: n.Column}
+}
