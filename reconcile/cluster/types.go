@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
@@ -26,9 +27,13 @@ type State struct {
 	NodeSeen bool
 	// Bootstrap is the kubeconfig, as YAML, with which a kubelet without a
 	// certificate can ask for one. Secret. Nil if this run has no such credential.
-	Bootstrap []byte
+	Bootstrap []byte `json:"-"`
 	// TokenID is the public half of the bootstrap token in Bootstrap; may be empty.
 	TokenID string
+	// CredentialRefused says why the API server does not accept the node's own
+	// credential, although it looks valid; the node then needs a new one. Empty
+	// if it was accepted or not tried.
+	CredentialRefused string
 	// Unseen lists what could not be read and why.
 	Unseen []Unseen
 	// Warnings are things worth telling, such as an ignored field in a ConfigMap.
@@ -97,4 +102,49 @@ type Credential struct {
 
 	// kubeconfig with all referenced files embedded; secret.
 	kubeconfig []byte
+}
+
+// String leaves the secret part out.
+func (c Credential) String() string {
+	return fmt.Sprintf("%s credential %q for %s", c.State, c.CommonName, c.Server)
+}
+
+// GoString leaves the secret part out.
+func (c Credential) GoString() string { return "cluster.Credential{" + c.String() + "}" }
+
+// String leaves the secret part out.
+func (s State) String() string { return fmt.Sprintf("cluster at %s by %s", s.Server, s.Source) }
+
+// GoString leaves the secret part out.
+func (s State) GoString() string { return "cluster.State{" + s.String() + "}" }
+
+// CSRState is how far a certificate signing request has come.
+type CSRState string
+
+// The states of a certificate signing request.
+const (
+	CSRPending  CSRState = "pending"
+	CSRApproved CSRState = "approved" // but not yet signed
+	CSRDenied   CSRState = "denied"
+	CSRFailed   CSRState = "failed" // approved, and the signer could not sign it
+	CSRIssued   CSRState = "issued"
+)
+
+// CSRInfo is one request of a kubelet for its client certificate.
+type CSRInfo struct {
+	Name    string
+	Created time.Time
+	// Requestor is the user that made it, such as "system:bootstrap:abcdef".
+	Requestor string
+	State     CSRState
+	// Message is the reason and message of a denial or failure.
+	Message string
+}
+
+// Waiting says what a read waits for. It holds no secret.
+type Waiting struct {
+	What    string        // "cluster-info from 10.0.0.1:6443"
+	Err     string        // why the last attempt failed
+	Attempt int           // attempts made so far
+	Left    time.Duration // until the read gives up; 0 if it waits until its context ends
 }

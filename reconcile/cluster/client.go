@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+// maxBody bounds any answer, after decompression: a hostile server must not
+// exhaust the memory.
+const maxBody = 10 << 20
+
+// run is what the clients of one run share.
+type run struct {
+	o        Options
+	pace     pace
+	requests atomic.Int64
+
+	mu      sync.Mutex // guards what follows, and calls of o.Wait
+	secrets []string
+}
+
+func newRun(o Options) *run {
+	r := &run{o: o, pace: o.pace}
+	if r.pace == (pace{}) {
+		r.pace = defaultPace
+	}
+	return r
+}
+
+func (r *run) waiting(w Waiting) {
+	if r.o.Wait != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.o.Wait(w)
+	}
+}
+
+// Client reads from an API server with one credential.
+type Client struct {
+	run     *run
+	base    *url.URL
+	address string // host:port
+	http    *http.Client
+}
+
+// Requests counts the requests sent to API servers by this client and those
+// that it was derived from or that were derived from it.
+func (c *Client) Requests() int { return int(c.run.requests.Load()) }
+
+// WithCredential is a client with another credential: the node's own, after
+// bootstrap.
+func (c *Client) WithCredential(credential Credential) (*Client, error) {
+	return c.run.clientOf(credential)
+}
+
+func (r *run) clientOf(credential Credential) (*Client, error) {
+	if credential.State != CredentialValid || len(credential.kubeconfig) == 0 {
+		return nil, fault.New(fault.Internal, "%s is no credential to connect with", credential)
+	}
+	config, err := parseKubeconfig(credential.kubeconfig)
+	if err != nil {
+		return nil, fault.New(fault.Internal, "the node's credential %w", err)
+	}
+	context := config.Contexts[config.CurrentContext]
+	return r.client(access{
+		clusterName: context.Cluster, contextName: config.CurrentContext, userName: context.AuthInfo,
+		cluster: *config.Clusters[context.Cluster], user: config.AuthInfos[context.AuthInfo],
+	})
+}
+
+// client opens no connection yet.
+func (r *run) client(a access) (*Client, error) {
+	r.secret(a.secrets()...)
+	base, err := url.Parse(a.cluster.Server)
+	if err != nil {
+		return nil, fault.New(fault.InvalidConfig, "the API server's URL does not parse")
+	}
+	address := base.Host
+	if base.Port() == "" {
+		address = net.JoinHostPort(base.Hostname(), "443")
+	}
+	invalid := func(err error) error {
+		return fault.New(fault.InvalidConfig, "the kubeconfig cannot be used: %s", r.clean(err.Error())).At(address)
+	}
+	config, err := a.rest()
+	if err != nil {
+		return nil, invalid(err)
+	}
+	return r.clientFor(config, base, address, invalid)
+}
+
+func (r *run) clientFor(config *rest.Config, base *url.URL, address string, invalid func(error) error) (*Client, error) {
+	config.UserAgent = r.o.UserAgent
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &meter{run: r, next: next} })
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	if config.ExecProvider != nil {
+		client.Transport = &impatient{next: client.Transport}
+	}
+	// A redirect would carry the credential to wherever it points.
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{run: r, base: base, address: address, http: client}, nil
+}
+
+// meter sees requests as they are sent: it counts them, and learns credentials
+// that an exec plugin gave, so that no text shows them.
+type meter struct {
+	run  *run
+	next http.RoundTripper
+}
+
+func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
+	m.run.requests.Add(1)
+	if token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer "); ok {
+		m.run.secret(token)
+	}
+	return m.next.RoundTrip(req)
+}
+
+// impatient returns when the request's context ends even if the exec plugin
+// that client-go runs before it hangs.
+type impatient struct{ next http.RoundTripper }
+
+func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {
+	type result struct {
+		resp *http.Response
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		resp, err := i.next.RoundTrip(req)
+		if err == nil && req.Context().Err() != nil {
+			resp.Body.Close()
+			err = req.Context().Err()
+		}
+		done <- result{resp, err}
+	}()
+	select {
+	case r := <-done:
+		return r.resp, r.err
+	case <-req.Context().Done():
+		return nil, req.Context().Err()
+	}
+}
+
+// open sends a GET; the caller closes the body of an answer of 200. Any other
+// is a *statusError.
+func (c *Client) open(ctx context.Context, path string, query url.Values) (*http.Response, error) {
+	u := c.base.JoinPath(path)
+	u.RawQuery = query.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		defer resp.Body.Close()
+		return nil, c.run.refusal(resp)
+	}
+	return resp, nil
+}
+
+// get reads one object, once.
+func (c *Client) get(ctx context.Context, path string, into any) error {
+	resp, err := c.open(ctx, path, nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	body, err := c.run.body(resp.Body, c.address)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fault.New(fault.Unreachable, "the answer is not that of an API server: %s", c.run.clean(err.Error())).At(c.address).
+			WithHint("check that this is the address of an API server, and what a proxy in between does")
+	}
+	return nil
+}
+
+// body reads a bounded answer.
+func (r *run) body(body io.Reader, address string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(data) > maxBody {
+		return nil, fault.New(fault.Unreachable, "the answer has more than %d bytes", maxBody).At(address)
+	}
+	return data, nil
+}
+
+func (c *Client) configMap(ctx context.Context, namespace, name string) (*corev1.ConfigMap, error) {
+	cm := &corev1.ConfigMap{}
+	return cm, c.get(ctx, "/api/v1/namespaces/"+namespace+"/configmaps/"+name, cm)
+}
