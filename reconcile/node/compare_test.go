@@ -161,7 +161,7 @@ func TestCompareCABundles(t *testing.T) {
 		"no PEM":             {"hello", a, brokenFile(), 0},
 		"cut off":            {a[:len(a)-40], a, brokenFile(), 0},
 		"second one cut off": {a + b[:len(b)/2], a, brokenFile(), 0},
-		"no certificate": {"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", a, brokenFile(), 0},
+		"no certificate":     {"-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n", a, brokenFile(), 0},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
