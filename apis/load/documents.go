@@ -18,7 +18,7 @@ const (
 	// maxDocuments bounds the documents of one file.
 	maxDocuments = 1000
 	// maxMarks bounds the characters that can start a value, and so the memory
-	// that the parser needs: about 800 bytes for each of them.
+	// that the parser needs: about half a KiB for each of them.
 	maxMarks = 250_000
 	// maxAliased bounds the values that all aliases of a document expand to.
 	maxAliased = 100_000
