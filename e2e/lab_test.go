@@ -74,14 +74,11 @@ func TestLab(t *testing.T) {
 	})
 
 	t.Run("control plane join", func(t *testing.T) {
-		cp := f.boot(t, "cp2", lab.ControlPlane)
+		cp := f.controlPlane(t, "cp2")
 		if err := f.cluster.KubeadmJoinControlPlane(t.Context(), cp); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.cluster.WaitReady(t.Context(), cp.Name); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.cluster.RemoveControlPlane(t.Context(), cp); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -123,6 +120,25 @@ func TestMachine(t *testing.T) {
 		}
 		if r := m.Run(t.Context(), "pgrep -x sleep"); r.Code != 1 {
 			t.Errorf("still running: %s", r.Stdout)
+		}
+	})
+
+	t.Run("trace", func(t *testing.T) {
+		tests := []struct{ user, command, call string }{
+			{"root", "cat /etc/hostname 2>/dev/null; ls /", ""},
+			{"root", "echo 'it is' > /tmp/a", "openat(AT_FDCWD, \"/tmp/a\", O_WRONLY|O_CREAT|O_TRUNC"},
+			{"root", "rm -f /etc/absent", "unlinkat(AT_FDCWD, \"/etc/absent\""},
+			{"nobody", "mkdir /etc/forbidden", "mkdir(\"/etc/forbidden\", 0777) = -1 EACCES"},
+		}
+		for _, tt := range tests {
+			_, calls, err := m.Trace(t.Context(), tt.user, tt.command)
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := slices.ContainsFunc(calls, func(c string) bool { return strings.HasPrefix(c, tt.call) })
+			if tt.call == "" && len(calls) > 0 || tt.call != "" && !found {
+				t.Errorf("%s as %s: want %q in %q", tt.command, tt.user, tt.call, calls)
+			}
 		}
 	})
 

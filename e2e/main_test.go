@@ -15,6 +15,9 @@ import (
 type fixture struct {
 	*lab.Lab
 	cluster *lab.Cluster
+
+	kubejoin func() error // builds and installs it, once
+	workers  int          // that were booted
 }
 
 var shared = sync.OnceValues(func() (*fixture, error) {
@@ -30,7 +33,9 @@ var shared = sync.OnceValues(func() (*fixture, error) {
 	}
 	canary = &l.Canary
 	cluster, err := l.Init(ctx, "cp1")
-	return &fixture{l, cluster}, err
+	return &fixture{Lab: l, cluster: cluster, kubejoin: sync.OnceValue(func() error {
+		return l.InstallKubejoin(context.Background(), "..")
+	})}, err
 })
 
 // canary is checked when all cases have ended.
@@ -78,6 +83,32 @@ func (f *fixture) boot(t *testing.T, name string, role lab.Role) *lab.Machine {
 		}
 	})
 	return m
+}
+
+// controlPlane is boot for a machine that is to become a control plane. It is taken out of the cluster before it ends, also if
+// the test failed: two members of etcd, one of them dead, would stop the cluster of all other cases.
+func (f *fixture) controlPlane(t *testing.T, name string) *lab.Machine {
+	t.Helper()
+	m := f.boot(t, name, lab.ControlPlane)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := f.cluster.RemoveControlPlane(ctx, m); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// worker returns a fresh machine with kubejoin that has never been in the cluster. It has a name of its own, so that
+// nothing in the cluster's past can meet it.
+func (f *fixture) worker(t *testing.T) *lab.Machine {
+	t.Helper()
+	if err := f.kubejoin(); err != nil {
+		t.Fatal(err)
+	}
+	f.workers++
+	return f.boot(t, fmt.Sprint("w", 10+f.workers), lab.Worker)
 }
 
 // must ends the test if a command failed.

@@ -64,6 +64,9 @@ func Prepare(ctx context.Context, version string) (*Base, error) {
 	if err := installHostPackages(ctx); err != nil {
 		return nil, err
 	}
+	if err := raiseInotify(); err != nil {
+		return nil, err
+	}
 	kubernetes, err := buildKubernetes(ctx, version)
 	if err != nil {
 		return nil, err

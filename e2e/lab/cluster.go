@@ -102,7 +102,7 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	c.Audit.sentinel = func(ctx context.Context, path string) error {
 		return m.Run(ctx, "kubectl get --raw "+path).Err()
 	}
-	if err := c.learnSecrets(ctx, m); err != nil {
+	if err := c.LearnSecrets(ctx, m); err != nil {
 		return nil, err
 	}
 	ca, err := m.ReadFile("/etc/kubernetes/pki/ca.crt")
@@ -184,7 +184,7 @@ func (c *Cluster) kubeadmJoin(ctx context.Context, m *Machine, join string) erro
 	if err != nil {
 		return err
 	}
-	return c.learnSecrets(ctx, m)
+	return c.LearnSecrets(ctx, m)
 }
 
 // Kubectl runs kubectl as the cluster's administrator and returns its output.
@@ -193,9 +193,12 @@ func (c *Cluster) Kubectl(ctx context.Context, args string) (string, error) {
 	return res.Stdout, res.Err()
 }
 
-// WaitReady waits until a Node is Ready.
+// WaitReady waits until a Node is there and Ready.
 func (c *Cluster) WaitReady(ctx context.Context, node string) error {
 	return step("wait for Node "+node, func() error {
+		if _, err := c.Kubectl(ctx, "wait --for=create --timeout=60s node/"+node); err != nil {
+			return err
+		}
 		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=60s node/"+node)
 		return err
 	})
@@ -216,8 +219,8 @@ func (c *Cluster) Renew(ctx context.Context, m *Machine, role Role) (*Machine, e
 // keyData matches client keys in kubeconfigs.
 var keyData = regexp.MustCompile(`(?m)^\s*(?:client-key-data|token): *(\S+)$`)
 
-// learnSecrets tells the canary the private keys and credentials on a machine.
-func (c *Cluster) learnSecrets(ctx context.Context, m *Machine) error {
+// LearnSecrets tells the canary the private keys and credentials on a machine.
+func (c *Cluster) LearnSecrets(ctx context.Context, m *Machine) error {
 	res := m.RunSecret(ctx, `find /etc/kubernetes /var/lib/kubelet/pki -name '*.key' -o -name '*.conf' -o -name '*.pem'`)
 	if err := res.Err(); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -40,6 +41,22 @@ func installHostPackages(ctx context.Context) error {
 		}
 		_, err := host(ctx, "apt-get", append([]string{"install", "-y", "-q", "--no-install-recommends"}, missing...)...)
 		return err
+	})
+}
+
+// raiseInotify lets the machines have inotify instances: they share one limit of the host, 128 by default, which three
+// control planes use up.
+func raiseInotify() error {
+	const file, want = "/proc/sys/fs/inotify/max_user_instances", 1024
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if n, err := strconv.Atoi(strings.TrimSpace(string(data))); err != nil || n >= want {
+		return err
+	}
+	return step(fmt.Sprintf("raise fs.inotify.max_user_instances to %d", want), func() error {
+		return os.WriteFile(file, fmt.Append(nil, want), 0)
 	})
 }
 

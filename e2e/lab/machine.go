@@ -244,11 +244,15 @@ func (m *Machine) Start(ctx context.Context, user, command string) (*Process, er
 		args = []string{"-t", strconv.Itoa(m.leader), "-a", "--wd", "--",
 			"setpriv", "--reuid=" + user, "--regid=nogroup", "--clear-groups", "--bounding-set=-all", "--inh-caps=-all"}
 	}
+	home := "/"
+	if user == "root" {
+		home = "/root"
+	}
 	p := &Process{machine: m, command: command, begin: time.Now()}
 	p.cmd = exec.CommandContext(ctx, "nsenter", append(args, "/bin/bash", "-c", command)...)
 	p.cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "USER=" + user, "LANG=C.UTF-8", "KUBECONFIG=/etc/kubernetes/admin.conf",
+		"HOME=" + home, "USER=" + user, "LANG=C.UTF-8", "KUBECONFIG=/etc/kubernetes/admin.conf",
 	}
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	// nsenter forks into the PID namespace: the process group reaches both.
