@@ -41,12 +41,19 @@ func Compare(f Format, have, want []byte) (equal bool, fields []reconcile.Field,
 }
 
 // Sensitive tells whether a content may hold a credential: the headers with
-// which the kubelet fetches static pods are the only place for one.
+// which the kubelet fetches static pods, and variables that somebody added to
+// the flags' file, a proxy with a password for instance.
 func Sensitive(f Format, content []byte) bool {
 	switch f {
 	case FormatKubeletConfig:
 		return bytes.Contains(content, []byte(staticPodHeader))
 	case FormatKubeletFlags:
+		for line := range bytes.Lines(content) {
+			line = bytes.TrimSpace(line)
+			if len(line) > 0 && !bytes.HasPrefix(line, []byte(flagsVariable+"=")) {
+				return true
+			}
+		}
 		return bytes.Contains(content, []byte(staticPodHeaderFlag))
 	}
 	return false

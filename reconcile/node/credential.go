@@ -1,0 +1,217 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+)
+
+// KubeletCredential is the address of the node's own credential: kubelet.conf
+// and the client certificate it names. The kubelet makes it (behaviour
+// catalogue §4.7); kubejoin makes sure that it can, and waits.
+const KubeletCredential reconcile.Address = "credential:kubelet"
+
+type credentialObservation struct {
+	cluster.Credential
+	// wrong says why a credential that parses and has not expired does not
+	// serve; empty if it does.
+	wrong string
+	// foreign says that it is the identity of another node or cluster.
+	foreign bool
+}
+
+// mustRemove tells whether the kubelet would go on with this credential
+// although it does not serve.
+func (o credentialObservation) mustRemove() bool {
+	return o.wrong != "" && o.State == cluster.CredentialValid
+}
+
+type credentialResource struct {
+	nodeName  string
+	clusterCA []byte
+	refused   string // why the API server did not accept it; empty otherwise
+	bootstrap bool   // this run can bootstrap a new one
+	timeout   time.Duration
+	ports     Ports
+	after     []reconcile.Address
+}
+
+func (r *credentialResource) Address() reconcile.Address { return KubeletCredential }
+func (r *credentialResource) After() []reconcile.Address { return r.after }
+
+func (r *credentialResource) Observe(context.Context) (reconcile.Observation, error) {
+	return r.judge(r.ports.ReadCredential()), nil
+}
+
+func (r *credentialResource) judge(c cluster.Credential) credentialObservation {
+	o := credentialObservation{Credential: c}
+	switch {
+	case c.State != cluster.CredentialValid:
+	case c.CommonName != "" && c.CommonName != commonName(r.nodeName):
+		o.wrong, o.foreign = fmt.Sprintf("is %s, not %s", c.CommonName, commonName(r.nodeName)), true
+	case len(c.CA) > 0 && foreignCA(c.CA, r.clusterCA):
+		o.wrong, o.foreign = "belongs to another cluster", true
+	case r.refused != "":
+		o.wrong = "is refused by the API server: " + r.refused
+	}
+	return o
+}
+
+func commonName(node string) string { return "system:node:" + node }
+
+func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	o := own.(credentialObservation)
+	c := &reconcile.Change{Address: KubeletCredential, Disruption: reconcile.KubeletRestart}
+	issued := reconcile.Field{Path: "certificate", After: commonName(r.nodeName) + ", " + reconcile.KnownAfterApply}
+	switch o.State {
+	case cluster.CredentialUnreadable:
+		return nil, []reconcile.Finding{notCompared(KubeletCredential, o.Why, "run as root to compare it")}, nil
+	case cluster.CredentialValid:
+		if o.wrong == "" {
+			if !bootstrapUnfinished(v) {
+				return nil, nil, nil
+			}
+			c.Action, c.Reason, c.Disruption = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption
+			c.Summary = "has to be accepted by the API server before the bootstrap credential is removed"
+			return c, nil, nil
+		}
+		c.Action, c.Reason, c.Summary = reconcile.Replace, reconcile.Drift, o.wrong
+		issued.Before = o.CommonName
+		if o.foreign {
+			c.Disruption, c.Allow = reconcile.Destructive, "replace-identity"
+		}
+	case cluster.CredentialAbsent:
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet asks for a client certificate"
+	case cluster.CredentialPending:
+		c.Action, c.Reason, c.Summary = reconcile.Wait, reconcile.Missing, "the kubelet asked for a client certificate and has none yet"
+		if v.Changed(FileAddress(BootstrapKubeconfigPath)) == nil {
+			c.Disruption = reconcile.NoDisruption
+		}
+	default: // expired, broken
+		c.Action, c.Reason, c.Summary = reconcile.Replace, reconcile.Drift, o.Why
+		issued.Before = o.CommonName
+	}
+	c.Fields = []reconcile.Field{issued}
+	if !r.bootstrap {
+		return nil, nil, errNoBootstrap(fmt.Sprintf("the node's credential is %s", o.State))
+	}
+	return c, nil, nil
+}
+
+// bootstrapUnfinished tells whether the kubelet got its certificate during this
+// run, so that the bootstrap credential is still there.
+func bootstrapUnfinished(v reconcile.View) bool {
+	address := FileAddress(BootstrapKubeconfigPath)
+	if c := v.Changed(address); c != nil {
+		return c.Action != reconcile.Delete
+	}
+	o, ok := v.Observed(address).(fileObservation)
+	return ok && o.state.Exists()
+}
+
+// Apply waits for the kubelet's certificate, proves that the API server accepts
+// it, and only then removes the bootstrap credential: the kubelet may need it
+// until that moment (behaviour catalogue §9.5 W7, W8).
+func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout,
+		fault.New(fault.Timeout, "no client certificate after %s (timeouts.tlsBootstrap)", r.timeout))
+	defer cancel()
+	begin := r.ports.Now()
+
+	changed, err := r.ports.Files.Watch(ctx, KubeletKubeconfigPath, kubeletClientCertificate)
+	if err != nil {
+		return err
+	}
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	requests := make(chan cluster.CSRInfo, 1)
+	if r.ports.Bootstrap != nil {
+		go func() {
+			// What this watch may not see is not needed for success, only for
+			// telling why it takes long.
+			_ = r.ports.Bootstrap.WatchCSRs(watch, r.nodeName, func(i cluster.CSRInfo) bool {
+				if i.Created.Before(begin.Add(-csrSkew)) && i.State != cluster.CSRPending {
+					return false // an earlier attempt's
+				}
+				select {
+				case requests <- i:
+				case <-watch.Done():
+				}
+				return false
+			})
+		}()
+	}
+	crash := reportCrashes(watch, r.ports, begin, say)
+	// A request that is approved automatically is pending for a moment: only
+	// one that stays so is worth a word.
+	var pending *time.Timer
+	var stillPending <-chan time.Time
+	name, hint := "", ""
+	for {
+		o := r.judge(r.ports.ReadCredential())
+		if o.State == cluster.CredentialValid && o.wrong == "" {
+			return r.prove(ctx, o.Credential)
+		}
+		select {
+		case _, ok := <-changed:
+			if !ok {
+				changed = nil
+			}
+		case i := <-requests:
+			switch i.State {
+			case cluster.CSRPending, cluster.CSRApproved:
+				name, hint = i.Name, ""
+				if i.State == cluster.CSRPending {
+					hint = "kubectl certificate approve " + i.Name
+				}
+				if pending == nil {
+					pending = time.NewTimer(pendingGrace)
+					defer pending.Stop()
+					stillPending = pending.C
+				}
+			case cluster.CSRDenied, cluster.CSRFailed:
+				return fault.New(fault.Denied, "certificate signing request %s was %s: %s", i.Name, i.State, i.Message).
+					WithHint("ask who denied it; `kubectl delete csr %s` and run again lets the kubelet ask anew", i.Name)
+			}
+		case <-stillPending:
+			msg := "certificate signing request " + name + " is approved, and waits for its signer"
+			if hint != "" {
+				msg = "certificate signing request " + name + " is pending: somebody has to approve it"
+			}
+			say(reconcile.Progress{Message: msg, Hint: hint})
+		case <-ctx.Done():
+			err := context.Cause(ctx)
+			var e *fault.Error
+			if errors.As(err, &e) && e.Class == fault.Timeout {
+				if hint == "" {
+					hint = crash.hint("look at `journalctl -u kubelet`")
+				}
+				return e.WithHint("%s; the bootstrap credential stays in place, run again to go on waiting", hint)
+			}
+			return err
+		}
+	}
+}
+
+// pendingGrace is how long a cluster that approves by itself may take.
+const pendingGrace = 2 * time.Second
+
+// csrSkew is how far the API server's clock may lag behind this machine's
+// before a request of this run is taken for an earlier one's.
+const csrSkew = 5 * time.Minute
+
+func (r *credentialResource) prove(ctx context.Context, c cluster.Credential) error {
+	api, err := r.ports.As(c)
+	if err != nil {
+		return err
+	}
+	if _, err := api.Node(ctx, r.nodeName); err != nil {
+		return fmt.Errorf("the new client certificate does not work: %w", err)
+	}
+	return r.ports.Files.Remove(BootstrapKubeconfigPath)
+}

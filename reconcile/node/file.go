@@ -1,0 +1,286 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+)
+
+// maxFile bounds what is read of a file that this package manages; all of them
+// are a few KiB.
+const maxFile = 4 << 20
+
+// FileAddress is the address of the file at a path.
+func FileAddress(path string) reconcile.Address { return reconcile.Address("file:" + path) }
+
+// fileObservation is what was found at a managed path.
+type fileObservation struct {
+	state   host.FileState
+	content []byte
+	problem string // not a regular file, too large: why the content is unknown
+}
+
+// fileResource keeps one file of the desired state as it should be.
+type fileResource struct {
+	want File
+	// clusterCA decides whether a CA file belongs to another cluster.
+	clusterCA []byte
+	files     Files
+	after     []reconcile.Address
+}
+
+func (r *fileResource) Address() reconcile.Address { return FileAddress(r.want.Path) }
+func (r *fileResource) After() []reconcile.Address { return r.after }
+
+func (r *fileResource) Observe(context.Context) (reconcile.Observation, error) {
+	return observeFile(r.files, r.want.Path), nil
+}
+
+func observeFile(files Files, path string) fileObservation {
+	data, st, err := files.ReadFile(path, maxFile)
+	o := fileObservation{state: st, content: data}
+	if err != nil {
+		o.problem = err.Error()
+	}
+	return o
+}
+
+func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	o := own.(fileObservation)
+	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
+	if r.want.RestartsKubelet {
+		c.Disruption = reconcile.KubeletRestart
+	}
+	if o.state.Denied {
+		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
+	}
+	if o.problem != "" {
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
+			Seen: o.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+	}
+	if !o.state.Exists() {
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "does not exist"
+		c.Diff = r.diff(nil)
+		return &c, nil, nil
+	}
+	equal, fields, notes := Compare(r.want.Format, o.content, r.want.Content)
+	var findings []reconcile.Finding
+	for _, n := range notes {
+		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "Advisory", Address: r.Address(), Seen: n})
+	}
+	owner := r.ownership(o.state)
+	switch {
+	case !equal:
+		c.Action, c.Fields, c.Diff = reconcile.Update, append(fields, owner...), r.diff(o.content)
+		c.Reason, c.Summary = r.contentReason(o, v)
+		if r.want.Format == FormatCABundle && foreignCA(o.content, r.clusterCA) {
+			c.Action, c.Disruption, c.Allow = reconcile.Replace, reconcile.Destructive, "replace-ca"
+			c.Summary = "holds the CA of another cluster"
+		}
+	case len(owner) > 0:
+		c.Action, c.Reason, c.Fields, c.Disruption = reconcile.Update, reconcile.Drift, owner, reconcile.NoDisruption
+		c.Summary = "content is right, mode or owner is not"
+	case o.state.Leftover:
+		c.Action, c.Reason, c.Disruption = reconcile.Delete, reconcile.Drift, reconcile.NoDisruption
+		c.Summary = "an interrupted write left its temporary file beside it"
+	default:
+		return nil, findings, nil
+	}
+	return &c, findings, nil
+}
+
+// contentReason tells drift from intent without a record of earlier runs: a
+// file that the running kubelet was started with, and that nobody wrote since,
+// is what was wanted then, so that the configuration must have changed.
+func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (reconcile.Reason, string) {
+	if len(o.content) == 0 {
+		return reconcile.Drift, "is empty"
+	}
+	svc, ok := v.Observed(KubeletService).(serviceObservation)
+	if ok && r.want.RestartsKubelet && !svc.StartedAt.IsZero() && svc.StartedAt.After(o.state.ModTime) {
+		return reconcile.Intent, "the configuration wants another content"
+	}
+	return reconcile.Drift, "content differs"
+}
+
+func (r *fileResource) ownership(st host.FileState) []reconcile.Field {
+	var out []reconcile.Field
+	if st.Mode != r.want.Mode {
+		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", r.want.Mode)})
+	}
+	if r.want.UID >= 0 && (st.UID != r.want.UID || st.GID != r.want.GID) {
+		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: fmt.Sprintf("%d:%d", r.want.UID, r.want.GID)})
+	}
+	return out
+}
+
+func (r *fileResource) diff(have []byte) string {
+	if r.want.Sensitive || Sensitive(r.want.Format, have) {
+		return "" // the fields say what differs, with values masked
+	}
+	return UnifiedDiff(r.want.Path, have, r.want.Content)
+}
+
+func (r *fileResource) Apply(_ context.Context, c reconcile.Change, _ reconcile.View, _ func(reconcile.Progress)) error {
+	switch {
+	case c.Action == reconcile.Delete: // the leftover only: see Change
+		return r.files.WriteFile(r.want.Path, r.want.Content, r.writeOptions())
+	case onlyOwnership(c.Fields):
+		return r.files.SetOwnership(r.want.Path, r.want.Mode, r.want.UID, r.want.GID)
+	}
+	return r.files.WriteFile(r.want.Path, r.want.Content, r.writeOptions())
+}
+
+func onlyOwnership(fields []reconcile.Field) bool {
+	for _, f := range fields {
+		if f.Path != "mode" && f.Path != "owner" {
+			return false
+		}
+	}
+	return len(fields) > 0
+}
+
+func (r *fileResource) writeOptions() host.WriteOptions {
+	return host.WriteOptions{Mode: r.want.Mode, UID: r.want.UID, GID: r.want.GID, DirMode: r.want.DirMode}
+}
+
+// foreignCA tells whether a file holds CA certificates of which none belongs
+// to the cluster. One that does not parse is nobody's.
+func foreignCA(have, clusterCA []byte) bool {
+	pins := cluster.SPKIPins(have)
+	if len(pins) == 0 {
+		return false
+	}
+	want := cluster.SPKIPins(clusterCA)
+	for _, p := range pins {
+		for _, w := range want {
+			if p == w {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// transientFile is bootstrap-kubelet.conf: there while the kubelet needs it,
+// and only then.
+type transientFile struct {
+	content []byte // secret; nil when this run has no bootstrap credential
+	tokenID string
+	files   Files
+}
+
+// BootstrapKubeconfigPath is where the kubelet's unit looks for its bootstrap
+// credential. Behaviour catalogue §4.7.
+const BootstrapKubeconfigPath = "/etc/kubernetes/bootstrap-kubelet.conf"
+
+// KubeletKubeconfigPath is the node's own credential, which the kubelet writes.
+const KubeletKubeconfigPath = "/etc/kubernetes/kubelet.conf"
+
+// kubeletClientCertificate is where the kubelet keeps its current client
+// certificate and key; behaviour catalogue §4.7.
+const kubeletClientCertificate = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+
+var bootstrapMode = fs.FileMode(0o600)
+
+func (r *transientFile) Address() reconcile.Address { return FileAddress(BootstrapKubeconfigPath) }
+func (r *transientFile) After() []reconcile.Address { return nil }
+
+func (r *transientFile) Observe(context.Context) (reconcile.Observation, error) {
+	return observeFile(r.files, BootstrapKubeconfigPath), nil
+}
+
+func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	o := own.(fileObservation)
+	cred, ok := v.Observed(KubeletCredential).(credentialObservation)
+	if !ok || cred.State == cluster.CredentialUnreadable {
+		return nil, nil, nil
+	}
+	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
+	if cred.wrong == "" && cred.State == cluster.CredentialValid {
+		if !o.state.Exists() && !o.state.Leftover {
+			return nil, nil, nil
+		}
+		c.Action, c.Reason = reconcile.Delete, reconcile.Drift
+		c.Summary = "holds a credential that the kubelet no longer needs"
+		return &c, nil, nil
+	}
+	if len(r.content) == 0 {
+		return nil, nil, nil // the credential's resource says what is missing
+	}
+	c.Disruption = reconcile.KubeletRestart
+	what := "lets the kubelet ask for a certificate; removed as soon as that works"
+	if r.tokenID != "" {
+		what = "lets the kubelet ask for a certificate with token " + r.tokenID + "; removed as soon as that works"
+	}
+	switch {
+	case !o.state.Exists():
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, what
+	case string(o.content) != string(r.content) || o.state.Mode != bootstrapMode:
+		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Intent, what
+	case cred.mustRemove():
+		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, what
+	default:
+		return nil, nil, nil
+	}
+	c.Fields = []reconcile.Field{{Path: "content", Before: maskIf(o.content), After: reconcile.Mask(r.content)}}
+	if cred.mustRemove() {
+		for _, p := range []string{KubeletKubeconfigPath, kubeletClientCertificate} {
+			c.Fields = append(c.Fields, reconcile.Field{Path: p, Before: "the credential it replaces", After: "(removed)"})
+		}
+		c.Disruption = reconcile.Destructive
+	}
+	return &c, nil, nil
+}
+
+func maskIf(b []byte) string {
+	if b == nil {
+		return ""
+	}
+	return reconcile.Mask(b)
+}
+
+func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile.View, _ func(reconcile.Progress)) error {
+	if c.Action == reconcile.Delete {
+		return r.files.Remove(BootstrapKubeconfigPath)
+	}
+	cred, _ := v.Observed(KubeletCredential).(credentialObservation)
+	if cred.mustRemove() {
+		// The kubelet looks at nothing but the expiry date of what it finds
+		// (behaviour catalogue §4.7): a credential that parses and is refused by
+		// the cluster must be out of its sight before it starts.
+		for _, p := range []string{KubeletKubeconfigPath, kubeletClientCertificate} {
+			if err := r.files.Remove(p); err != nil {
+				return err
+			}
+		}
+	}
+	return r.files.WriteFile(BootstrapKubeconfigPath, r.content, host.WriteOptions{Mode: bootstrapMode, UID: 0, GID: 0, DirMode: 0o755})
+}
+
+func notCompared(a reconcile.Address, seen, hint string) reconcile.Finding {
+	return reconcile.Finding{Severity: reconcile.SeverityWarning, Name: FindingNotCompared, Address: a, Seen: seen, Hint: hint}
+}
+
+// FindingNotCompared is the name of the finding for something that could not be
+// observed. A plan with one is incomplete.
+const FindingNotCompared = "NotCompared"
+
+// olderThan tells whether a process that started at a time may have read an
+// older version of a file: it was written after the start.
+func olderThan(started time.Time, st host.FileState) bool {
+	return st.Exists() && !started.IsZero() && st.ModTime.After(started)
+}
+
+// errNoBootstrap is what is said when a credential is needed and nothing is
+// there to get it with.
+func errNoBootstrap(why string) error {
+	return fault.New(fault.Denied, "%s, and there is no credential to ask for a new one", why).
+		WithHint("give a fresh token: `kubeadm token create --print-join-command` on a control plane prints one")
+}

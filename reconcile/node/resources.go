@@ -1,0 +1,79 @@
+package node
+
+import (
+	"slices"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+)
+
+// Wait says how far apply follows the node.
+type Wait string
+
+// The waits.
+const (
+	WaitRegistered Wait = "registered" // the Node object of this machine exists
+	WaitReady      Wait = "ready"      // and is Ready
+)
+
+// Options are what decides about resources beside the configuration.
+type Options struct {
+	Wait Wait
+	// FilesOnly leaves out everything that needs a running machine: a root
+	// directory that is not the live one has no services and no node.
+	FilesOnly bool
+	// AnyOwner leaves the owners of files alone.
+	AnyOwner bool
+}
+
+// Resources are the desired state of a worker as things that can observe and
+// apply themselves. Order of the steps: behaviour catalogue §9.7.
+func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State, facts host.Facts, o Options, p Ports) []reconcile.Resource {
+	var out []reconcile.Resource
+	var files []reconcile.Address
+	var restart []string
+	for _, f := range d.Files {
+		if o.AnyOwner {
+			f.UID, f.GID = -1, -1
+		}
+		f.RestartsKubelet = f.RestartsKubelet && !o.FilesOnly
+		out = append(out, &fileResource{want: f, clusterCA: state.CA, files: p.Files})
+		files = append(files, FileAddress(f.Path))
+		if f.RestartsKubelet {
+			restart = append(restart, f.Path)
+		}
+	}
+	if o.FilesOnly {
+		return out
+	}
+	bootstrap := FileAddress(BootstrapKubeconfigPath)
+	service := &serviceResource{
+		nodeName:     d.NodeName,
+		restartFiles: restart,
+		healthz:      d.HealthzAddress,
+		timeout:      cfg.Timeouts.KubeletHealthCheck,
+		ports:        p,
+		after:        append(slices.Clone(files), bootstrap),
+	}
+	credential := &credentialResource{
+		nodeName:  d.NodeName,
+		clusterCA: state.CA,
+		refused:   state.CredentialRefused,
+		bootstrap: len(state.Bootstrap) > 0,
+		timeout:   cfg.Timeouts.TLSBootstrap,
+		ports:     p,
+		after:     []reconcile.Address{KubeletService},
+	}
+	node := &nodeResource{
+		name:      d.NodeName,
+		machineID: facts.MachineID,
+		waitReady: o.Wait == WaitReady,
+		timeout:   cfg.Timeouts.TLSBootstrap,
+		ports:     p,
+		after:     []reconcile.Address{KubeletCredential},
+		last:      nodeObservation{seen: state.NodeSeen, info: state.Node},
+	}
+	return append(out, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}, service, credential, node)
+}

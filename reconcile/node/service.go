@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+)
+
+// KubeletService is the address of the kubelet's unit.
+const KubeletService reconcile.Address = "service:kubelet"
+
+const kubeletUnit = "kubelet"
+
+// serviceResource keeps the kubelet enabled, running, and running with the
+// configuration that is on disk.
+type serviceResource struct {
+	nodeName string
+	// restartFiles are read by the kubelet when it starts, and never again.
+	restartFiles []string
+	healthz      string // host:port; empty when the endpoint is off
+	timeout      time.Duration
+	ports        Ports
+	after        []reconcile.Address
+}
+
+func (r *serviceResource) Address() reconcile.Address { return KubeletService }
+func (r *serviceResource) After() []reconcile.Address { return r.after }
+
+// serviceObservation is the unit's state, and for how long it has been so.
+type serviceObservation struct {
+	host.ServiceState
+	uptime time.Duration
+}
+
+func (r *serviceResource) Observe(ctx context.Context) (reconcile.Observation, error) {
+	st, err := r.ports.Services.State(ctx, kubeletUnit)
+	o := serviceObservation{ServiceState: st}
+	if !st.StartedAt.IsZero() {
+		o.uptime = r.ports.Now().Sub(st.StartedAt)
+	}
+	return o, err
+}
+
+// registrationGrace is how long a kubelet that just started may take to
+// register its Node: it retries with up to 7 seconds in between.
+const registrationGrace = 20 * time.Second
+
+func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	st := own.(serviceObservation)
+	switch {
+	case st.Manager == "":
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "NoInitSystem", Address: KubeletService,
+			Seen: "neither systemd nor OpenRC is here to run the kubelet",
+			Hint: "start the kubelet by your own means once the files are written, and restart it when they change"}}, nil
+	case st.Unknown != "":
+		return nil, []reconcile.Finding{notCompared(KubeletService, st.Unknown, "run as root to compare it")}, nil
+	case !st.Found:
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "Service-kubelet", Address: KubeletService,
+			Seen: "there is no kubelet service", Hint: "install the kubelet package of the cluster's minor version"}}, nil
+	case st.Masked:
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "Service-kubelet", Address: KubeletService,
+			Seen: "the kubelet service is masked", Hint: "systemctl unmask kubelet"}}, nil
+	}
+	c := &reconcile.Change{Address: KubeletService, Disruption: reconcile.NoDisruption}
+	if !st.Enabled {
+		c.Fields = append(c.Fields, reconcile.Field{Path: "enabled", Before: "false", After: "true"})
+	}
+	for _, a := range r.after {
+		if ch := v.Changed(a); ch != nil && ch.Disruption != reconcile.NoDisruption {
+			c.Because = append(c.Because, a)
+		}
+	}
+	node := NodeAddress(r.nodeName)
+	if o, ok := v.Observed(node).(nodeObservation); ok && o.seen && o.info == nil && st.Active && st.uptime > registrationGrace && len(c.Because) == 0 && r.credentialServes(v) {
+		// The kubelet registers its Node only when it starts (behaviour catalogue §9.5 W10).
+		c.Because = append(c.Because, node)
+	}
+	switch {
+	case !st.Active:
+		c.Action, c.Reason = reconcile.Start, reconcile.Drift
+		c.Summary = "does not run (" + st.State + ")"
+		if len(c.Because) > 0 {
+			c.Reason, c.Summary = reconcile.Missing, "starts with the new configuration"
+		}
+		c.Fields = append(c.Fields, reconcile.Field{Path: "active", Before: st.State, After: "running"})
+	case len(c.Because) > 0:
+		c.Action, c.Reason = reconcile.Restart, reconcile.Intent
+		c.Summary = "reads its configuration only when it starts"
+		if c.Because[0] == node {
+			c.Reason, c.Summary = reconcile.Drift, "registers its Node only when it starts"
+		}
+		c.Disruption = reconcile.KubeletRestart
+	default:
+		if path := r.outdated(st.ServiceState, v); path != "" {
+			c.Action, c.Reason, c.Disruption = reconcile.Restart, reconcile.Drift, reconcile.KubeletRestart
+			c.Summary = "runs since before " + path + " was written"
+			break
+		}
+		if len(c.Fields) == 0 {
+			return nil, nil, nil
+		}
+		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "is not enabled to start at boot"
+	}
+	return c, nil, nil
+}
+
+func (r *serviceResource) credentialServes(v reconcile.View) bool {
+	o, ok := v.Observed(KubeletCredential).(credentialObservation)
+	return ok && o.State == cluster.CredentialValid && o.wrong == ""
+}
+
+// outdated names a file that was written after the kubelet started: a run was
+// killed between the two.
+func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) string {
+	for _, path := range r.restartFiles {
+		if o, ok := v.Observed(FileAddress(path)).(fileObservation); ok && olderThan(st.StartedAt, o.state) {
+			return path
+		}
+	}
+	return ""
+}
+
+func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
+	for _, f := range c.Fields {
+		if f.Path == "enabled" {
+			if err := r.ports.Services.Enable(ctx, kubeletUnit); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Action == reconcile.Update {
+		return nil
+	}
+	begin := r.ports.Now()
+	if err := r.ports.Services.Restart(ctx, kubeletUnit); err != nil {
+		return err
+	}
+	if r.healthz == "" || v.Changed(KubeletCredential) != nil || v.Changed(NodeAddress(r.nodeName)) != nil {
+		return nil // the certificate and the Node prove more, and come sooner
+	}
+	return r.waitHealthy(ctx, begin, say)
+}
+
+// healthzEvery is how often the kubelet is asked whether it is healthy: it has
+// no event for that, and the question costs a millisecond on loopback.
+const healthzEvery = 50 * time.Millisecond
+
+// waitHealthy returns when the kubelet answers its health endpoint, and tells
+// meanwhile why it does not.
+func (r *serviceResource) waitHealthy(ctx context.Context, begin time.Time, say func(reconcile.Progress)) error {
+	ctx, cancel := context.WithTimeout(ctx, r.timeout)
+	defer cancel()
+	crash := reportCrashes(ctx, r.ports, begin, say)
+	tick := time.NewTicker(healthzEvery)
+	defer tick.Stop()
+	for {
+		err := r.ports.Healthz(ctx, r.healthz)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
+				return cause
+			}
+			return fault.New(fault.Timeout, "not healthy after %s (timeouts.kubeletHealthCheck): %w", r.timeout, err).
+				WithHint("%s", crash.hint("look at `journalctl -u kubelet`"))
+		}
+	}
+}
