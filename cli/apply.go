@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubejoin/kubejoin/reconcile/report"
+)
+
+func newApply(g *globals) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "apply -f join.yaml",
+		Short: "Make this machine what the configuration wants",
+		Long: `Make this machine what the configuration wants: do what plan shows, then look again.
+
+Nothing happens when nothing is missing. A run that was killed leaves nothing
+half-written, and the next one goes on from there. What destroys something is
+refused until --allow names it.`,
+		Example: `  kubejoin apply -f join.yaml
+  kubejoin apply -f join.yaml --wait=ready`,
+		Args: noArgs,
+	}
+	f := addJoinFlags(c)
+	f.addApplyFlags()
+	f.addCluster()
+	c.RunE = func(c *cobra.Command, _ []string) error { return f.apply(c, g.printer()) }
+	return c
+}
+
+// addCluster gives apply the offline cluster too: below --rootfs it prepares an
+// image without any network.
+func (f *joinFlags) addCluster() {
+	f.cmd.Flags().StringVar(&f.cluster, "cluster", "", "as for plan; only with --rootfs")
+}
+
+func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {
+	begin := time.Now()
+	run, err := f.open(c, p, f.dryRun)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	p.Plan(run.Plan)
+	if run.DryRun() {
+		return nil
+	}
+	stop := p.Follow()
+	err = run.Apply(c.Context(), f.allow, p.Event)
+	stop()
+	if err != nil {
+		return err
+	}
+	p.Applied(run.Plan, time.Since(begin), run.Requests())
+	return nil
+}
+

@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/node"
+	"github.com/kubejoin/kubejoin/reconcile/report"
+	"github.com/kubejoin/kubejoin/reconcile/session"
+)
+
+func newPlan(g *globals) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "plan -f join.yaml",
+		Short: "Show what apply would change, in order; touches nothing",
+		Long: `Show what apply would change on this machine, in order, with file contents as diffs.
+
+plan only reads: it writes no file, takes no lock, and sends the cluster nothing
+but reads. It works without root; what it may not see it names. With --cluster it
+needs no network either.`,
+		Example: `  kubejoin plan -f join.yaml
+  kubejoin plan -f join.yaml --detailed-exitcode     # 0 in sync, 2 changes pending
+  kubejoin plan -f join.yaml --cluster cluster.yaml --rootfs ./image
+  kubectl get cm -A -o yaml | kubejoin plan -f join.yaml --cluster -`,
+		Args: noArgs,
+	}
+	f := addJoinFlags(c)
+	c.Flags().StringVar(&f.cluster, "cluster", "", `file with the ConfigMaps cluster-info, kubeadm-config and kubelet-config, as "kubectl get -o yaml" writes them, instead of the network; "-" is standard input`)
+	c.Flags().BoolVar(&f.detailedExitCode, "detailed-exitcode", false, "exit with 2 when changes are pending")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		p := g.printer()
+		run, err := f.open(c, p, true)
+		if err != nil {
+			return err
+		}
+		defer run.Close()
+		p.Plan(run.Plan)
+		if !f.detailedExitCode {
+			return nil
+		}
+		return detailed(run.Plan)
+	}
+	return c
+}
+
+// detailed is the exit code of `plan --detailed-exitcode`: an empty plan that
+// could not compare everything is not "in sync".
+func detailed(p *reconcile.Plan) error {
+	switch {
+	case !p.Empty():
+		return exit(2)
+	case p.Incomplete && p.Subject.Server == "":
+		return exit(fault.Unreachable.ExitCode())
+	case p.Incomplete:
+		return exit(fault.Preflight.ExitCode())
+	}
+	return nil
+}
+
+// open loads the configuration and observes machine and cluster.
+func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*session.Run, error) {
+	join, base, err := f.load(p)
+	if err != nil {
+		return nil, err
+	}
+	o := session.Options{
+		Join:      join,
+		BaseDir:   base,
+		Root:      f.rootfs,
+		ReadOnly:  readOnly,
+		Wait:      node.Wait(f.wait),
+		UserAgent: userAgent(),
+		Note:      note(p),
+		Waiting:   func(w cluster.Waiting) { p.Waiting(w.What, w.Err, w.Attempt, w.Left) },
+	}
+	switch o.Wait {
+	case "", node.WaitRegistered, node.WaitReady:
+	default:
+		return nil, fault.New(fault.InvalidConfig, "--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+	}
+	if f.cluster != "" {
+		if f.cluster == "-" && f.config == "-" {
+			return nil, fault.New(fault.InvalidConfig, "standard input cannot be both --config and --cluster")
+		}
+		if _, o.ClusterFile, err = session.ReadConfiguration(f.cluster, f.streams()); err != nil {
+			return nil, err
+		}
+	}
+	return session.Open(c.Context(), o)
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return fault.New(fault.InvalidConfig, "unexpected argument %q", args[0]).
+		WithHint("`%s --help` shows how it is called; the configuration is given with -f", c.CommandPath())
+}

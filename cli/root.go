@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/term"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/report"
+)
+
+// Streams are the program's standard streams.
+type Streams struct {
+	In  *os.File
+	Out io.Writer
+	Err io.Writer
+}
+
+// globals are what every command has.
+type globals struct {
+	streams Streams
+	output  string
+	color   string
+}
+
+// exit ends the program with a code that is no failure.
+type exit int
+
+func (e exit) Error() string { return "exit" }
+
+// Main runs the command line and returns the exit code; docs/exit-codes.md
+// lists them.
+func Main(args []string, s Streams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	g := &globals{streams: s}
+	root := newRoot(g)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var code exit
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &code):
+		return int(code)
+	case ctx.Err() != nil:
+		err = fault.New(fault.Interrupted, "interrupted: %w", err).
+			WithHint("nothing is half-written; the next run goes on from here")
+	}
+	if g.output != string(report.JSON) {
+		g.output = string(report.Text) // also when --output itself was wrong
+	}
+	g.printer().Error(err)
+	return fault.ClassOf(err).ExitCode()
+}
+
+func newRoot(g *globals) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubejoin",
+		Short: "Make this machine a node of a Kubernetes cluster, and keep it that node",
+		Long: `kubejoin makes this machine a node of a Kubernetes cluster, and keeps it that node.
+
+It compares what a JoinConfiguration wants with what the machine and the cluster
+have, shows the difference, and does only what is missing. A second run does
+nothing; a run after a crash goes on from wherever the last one stopped.`,
+		Example: `  kubejoin plan  -f join.yaml
+  kubejoin apply -f join.yaml
+  kubejoin join  cp1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:1234..cdef`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE: func(*cobra.Command, []string) error { return g.check() },
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(c, args[0])
+			}
+			return c.Help()
+		},
+		Args: cobra.ArbitraryArgs,
+	}
+	root.SetOut(g.streams.Out)
+	root.SetErr(g.streams.Err)
+	f := root.PersistentFlags()
+	f.StringVarP(&g.output, "output", "o", string(report.Text), `output format, "text" or "json"`)
+	f.StringVar(&g.color, "color", "auto", `colour: "auto" (on a terminal, unless NO_COLOR is set), "always" or "never"`)
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.InvalidConfig, "%w", err).WithHint("`%s --help` lists the flags", c.CommandPath())
+	})
+	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "filename" || name == "file" { // as kubectl and others call it
+			name = "config"
+		}
+		return pflag.NormalizedName(name)
+	})
+	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newVersion(g))
+	return root
+}
+
+func unknownCommand(c *cobra.Command, name string) error {
+	e := fault.New(fault.InvalidConfig, "unknown command %q", name).WithHint("`kubejoin --help` lists the commands")
+	if s := c.SuggestionsFor(name); len(s) > 0 {
+		return e.WithHint("did you mean %q?", strings.Join(s, " or "))
+	}
+	return e
+}
+
+func (g *globals) check() error {
+	switch report.Format(g.output) {
+	case report.Text, report.JSON:
+	default:
+		return fault.New(fault.InvalidConfig, "--output: %q is not a format", g.output).WithHint(`use "text" or "json"`)
+	}
+	switch g.color {
+	case "auto", "always", "never":
+	default:
+		return fault.New(fault.InvalidConfig, "--color: %q is not a choice", g.color).WithHint(`use "auto", "always" or "never"`)
+	}
+	return nil
+}
+
+func (g *globals) printer() *report.Printer {
+	return report.New(report.Options{
+		Format:   report.Format(g.output),
+		Out:      g.streams.Out,
+		Err:      g.streams.Err,
+		ColorOut: g.colored(g.streams.Out),
+		ColorErr: g.colored(g.streams.Err),
+	})
+}
+
+func (g *globals) colored(w io.Writer) bool {
+	switch g.color {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	f, ok := w.(*os.File)
+	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+}
+
+// note is a report.Printer's remark as a plain function.
+func note(p *report.Printer) func(reconcile.Severity, string) {
+	return func(s reconcile.Severity, msg string) { p.Note(s, "%s", msg) }
+}

@@ -1,0 +1,344 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/apis/load"
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/node"
+	"github.com/kubejoin/kubejoin/reconcile/patch"
+	"github.com/kubejoin/kubejoin/reconcile/preflight"
+)
+
+// Options are what a run is given.
+type Options struct {
+	Join *load.Join
+	// BaseDir is where relative paths of the configuration start: the folder of
+	// the configuration file, or the working directory for flags.
+	BaseDir string
+	// Root is --rootfs; empty for the live machine.
+	Root string
+	// ClusterFile is the content of plan's --cluster file; nil to ask the cluster.
+	ClusterFile []byte
+	// ReadOnly is a plan: it gives up on an unreachable cluster sooner and
+	// goes on with what it can see.
+	ReadOnly bool
+	Wait     node.Wait
+	// UserAgent is how the cluster's audit log knows this program.
+	UserAgent string
+	// Waiting is told what is waited for before there is a plan.
+	Waiting func(cluster.Waiting)
+	// Note is told remarks about the input.
+	Note func(reconcile.Severity, string)
+}
+
+// planPatience is how long a plan waits for a cluster that does not answer,
+// where apply waits as long as the configuration's timeouts say.
+const planPatience = 10 * time.Second
+
+// maxDiscoveryFile bounds a discovery kubeconfig, which has a few KiB.
+const maxDiscoveryFile = 1 << 20
+
+// Run is one observed machine and cluster, and the plan that follows.
+type Run struct {
+	Plan *reconcile.Plan
+
+	o        Options
+	machine  *host.Host
+	client   *cluster.Client
+	set      *reconcile.Set
+	computed *reconcile.Computed
+	// bootstrapping says that client uses the bootstrap credential.
+	bootstrapping bool
+}
+
+// Open observes the machine and the cluster and computes the plan. It only
+// reads. The caller closes the run.
+func Open(ctx context.Context, o Options) (_ *Run, err error) {
+	cfg := o.Join.Config
+	machine, err := host.Open(o.Root)
+	if err != nil {
+		return nil, err
+	}
+	r := &Run{o: o, machine: machine}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	facts, err := machine.Facts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.dynamicDefaults(cfg, facts); err != nil {
+		return nil, err
+	}
+	if err := o.Join.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.ControlPlane != nil {
+		return nil, fault.New(fault.InvalidConfig, "joining as a control plane is not supported yet").At("controlPlane").
+			WithHint("remove controlPlane to join this machine as a worker")
+	}
+	patches, err := r.patches(cfg)
+	if err != nil {
+		return nil, err
+	}
+	state, err := r.connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	desired, findings, err := node.Compute(node.Input{Config: cfg, Cluster: state, Facts: facts, Patches: patches})
+	if err != nil {
+		return nil, err
+	}
+	ports := r.ports(ctx)
+	resources := node.Resources(desired, cfg, state, facts, node.Options{
+		Wait:      o.Wait,
+		FilesOnly: !machine.Live(),
+		// Who builds an image without being root cannot give files to root.
+		AnyOwner: !machine.Live() && facts.EffectiveUID != 0,
+	}, ports)
+	if r.set, err = reconcile.NewSet(resources...); err != nil {
+		return nil, err
+	}
+	if r.computed, err = r.set.Compute(ctx); err != nil {
+		return nil, err
+	}
+	checks := preflight.Run(ctx, preflight.Input{Config: cfg, Facts: facts, Live: machine.Live()})
+	r.Plan = &reconcile.Plan{
+		Subject: reconcile.Subject{
+			Node:      desired.NodeName,
+			Server:    state.Server,
+			ClusterCA: strings.Join(cluster.SPKIPins(state.CA), ","),
+			Root:      machine.Root(),
+		},
+		Changes:  r.computed.Changes,
+		Findings: append(append(r.clusterFindings(state), findings...), r.computed.Findings...),
+	}
+	if c := state.Configuration; c != nil {
+		r.Plan.Subject.Cluster, r.Plan.Subject.KubernetesVersion = c.ClusterName, c.KubernetesVersion
+	}
+	if !machine.Live() {
+		r.Plan.Findings = append(r.Plan.Findings, reconcile.Finding{
+			Severity: reconcile.SeverityInfo, Name: "FilesOnly",
+			Seen: "the kubelet's service, its credential and the Node need the running machine and are left out below --rootfs",
+		})
+	}
+	if !r.Plan.Empty() {
+		r.Plan.Findings = append(r.Plan.Findings, checks...)
+	}
+	preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)
+	for _, f := range r.Plan.Findings {
+		r.Plan.Incomplete = r.Plan.Incomplete || f.Name == node.FindingNotCompared
+	}
+	return r, nil
+}
+
+// Close gives back what the run holds.
+func (r *Run) Close() {
+	_ = r.machine.Close() // a folder handle that was only read
+}
+
+// Requests is how many requests the API server was sent.
+func (r *Run) Requests() int {
+	if r.client == nil {
+		return 0
+	}
+	return r.client.Requests()
+}
+
+// Apply makes the plan's changes and then observes again. It does nothing at
+// all, and takes no lock, when the plan is empty.
+func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Event)) error {
+	if r.Plan.Empty() {
+		return nil
+	}
+	if err := reconcile.Refused(r.computed.Changes, allow); err != nil {
+		return err
+	}
+	if err := preflight.Blocking(r.Plan.Findings); err != nil {
+		return err
+	}
+	release, err := r.machine.Lock()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := r.set.Apply(ctx, r.computed, allow, tell); err != nil {
+		return err
+	}
+	return r.set.Converged(ctx)
+}
+
+func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
+	sockets := facts.CRISockets
+	if cfg.NodeRegistration.CRISocket == "" {
+		// A joined node stays with its runtime: detection must not flip to
+		// another one while that runtime happens to be down.
+		if s := r.currentSocket(); s != "" {
+			sockets = []string{s}
+		}
+	}
+	return kubeadm.SetDynamicDefaults(cfg, kubeadm.Machine{Hostname: facts.Hostname, CRISockets: sockets})
+}
+
+// currentSocket is the runtime endpoint that this node was joined with.
+func (r *Run) currentSocket() string {
+	data, _, err := r.machine.ReadFile(node.InstanceConfigPath, 64<<10)
+	if err != nil {
+		return ""
+	}
+	var instance struct {
+		ContainerRuntimeEndpoint string `json:"containerRuntimeEndpoint"`
+	}
+	if yaml.Unmarshal(data, &instance) != nil {
+		return ""
+	}
+	return instance.ContainerRuntimeEndpoint
+}
+
+// patches reads the patch directory. An absolute path is the machine's and
+// lies below --rootfs; a relative one belongs to the configuration file.
+func (r *Run) patches(cfg *kubeadm.JoinConfiguration) (*patch.Set, error) {
+	if cfg.Patches == nil || cfg.Patches.Directory == "" {
+		return nil, nil
+	}
+	dir := cfg.Patches.Directory
+	var fsys fs.FS
+	var err error
+	if filepath.IsAbs(dir) {
+		fsys, err = r.machine.Dir(dir)
+	} else {
+		fsys, err = r.local().Dir(dir)
+	}
+	if err != nil {
+		return nil, fault.New(fault.InvalidConfig, "%w", err).At("patches.directory")
+	}
+	return patch.Load(fsys, dir)
+}
+
+func (r *Run) local() host.Local { return host.Local{Base: r.o.BaseDir} }
+
+func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*cluster.State, error) {
+	co := cluster.Options{
+		Join:                       cfg,
+		NodeName:                   kubeadm.EffectiveNodeName(cfg),
+		Files:                      r.machine,
+		LocalFiles:                 func(path string) ([]byte, error) { return r.local().ReadFile(path, maxDiscoveryFile) },
+		AllowUnseen:                r.o.ReadOnly,
+		Wait:                       r.o.Waiting,
+		UserAgent:                  r.o.UserAgent,
+		DecodeClusterConfiguration: load.ClusterConfiguration,
+	}
+	if r.o.ReadOnly {
+		co.ReadTimeout = planPatience
+	}
+	if r.o.ClusterFile != nil {
+		return cluster.FromFile(r.o.ClusterFile, co)
+	}
+	if r.machine.Live() {
+		co.Credential = r.credential()
+	}
+	if serves, err := ours(co.Credential, co.NodeName, cfg); err != nil {
+		return nil, err
+	} else if !serves {
+		co.Credential = cluster.Credential{State: cluster.CredentialAbsent}
+	}
+	client, state, err := cluster.Connect(ctx, co)
+	if err != nil {
+		return nil, err
+	}
+	r.client = client
+	r.bootstrapping = len(state.Bootstrap) > 0
+	return state, nil
+}
+
+// ours tells whether the node's credential is that of the node and cluster
+// that the configuration names, as far as the configuration says so.
+func ours(c cluster.Credential, name string, cfg *kubeadm.JoinConfiguration) (bool, error) {
+	if c.State != cluster.CredentialValid {
+		return true, nil
+	}
+	if c.CommonName != "" && c.CommonName != "system:node:"+name {
+		return false, nil
+	}
+	if t := cfg.Discovery.BootstrapToken; t != nil && len(t.CACertHashes) > 0 {
+		pins, err := cluster.ParsePins(t.CACertHashes)
+		if err != nil {
+			return false, err
+		}
+		return pins.MatchPEM(c.CA), nil
+	}
+	return true, nil
+}
+
+func (r *Run) credential() cluster.Credential {
+	return cluster.ReadCredential(r.machine, node.KubeletKubeconfigPath, time.Now())
+}
+
+func (r *Run) ports(ctx context.Context) node.Ports {
+	p := node.Ports{
+		Files:          r.machine,
+		Services:       r.machine.Services(ctx),
+		ReadCredential: r.credential,
+		Healthz:        cluster.Healthz,
+		Now:            time.Now,
+		As: func(c cluster.Credential) (node.API, error) {
+			if r.client == nil {
+				return nil, fmt.Errorf("no connection to the cluster")
+			}
+			return r.client.WithCredential(c)
+		},
+	}
+	if r.bootstrapping {
+		p.Bootstrap = r.client
+	}
+	return p
+}
+
+func (r *Run) clusterFindings(s *cluster.State) []reconcile.Finding {
+	var out []reconcile.Finding
+	for _, u := range s.Unseen {
+		if !s.NodeSeen && strings.HasPrefix(u.What, "node ") {
+			continue // the Node's own resource says so, where it is managed
+		}
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
+			Seen: u.What + ": " + u.Why})
+	}
+	for _, w := range s.Warnings {
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "Cluster", Seen: w})
+	}
+	return out
+}
+
+// ReadConfiguration reads a configuration file, "-" being standard input, and
+// refuses one that the loader would not accept for its size.
+func ReadConfiguration(path string, stdin io.Reader) (name string, data []byte, err error) {
+	name = path
+	if path == "-" {
+		name = "<stdin>"
+		data, err = host.ReadLimited(stdin, load.MaxBytes)
+	} else {
+		data, err = host.Local{}.ReadFile(path, load.MaxBytes)
+	}
+	if err != nil {
+		return name, nil, fault.New(fault.InvalidConfig, "%w", err).At(name).WithHint("give the file with the configuration, or - for standard input")
+	}
+	return name, data, nil
+}
+
+// DryRun tells whether the configuration asks to change nothing.
+func (r *Run) DryRun() bool { return r.o.Join.Config.DryRun }
