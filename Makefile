@@ -1,0 +1,55 @@
+# What the README promises, and what .ci/run runs. Everything that is needed
+# beyond Go, gcc, git and make is fetched by these targets themselves.
+
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS  := -s -w -X github.com/kubejoin/kubejoin/cli.version=$(VERSION)
+BIN      := bin/kubejoin
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+export CGO_ENABLED := 0
+
+.PHONY: build example test unit race lint vuln fuzz e2e bench lab-up lab-down clean
+
+build: ## the binary: static, stripped
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+
+example: ## the offline example of the README
+	go run . plan -f testdata/example/join.yaml --cluster testdata/example/cluster.yaml --rootfs testdata/example/root
+
+test: unit race lint vuln fuzz ## everything that needs no cluster and no root
+
+unit:
+	go vet ./...
+	go test ./...
+
+race: ## the race detector needs cgo
+	CGO_ENABLED=1 go test -race ./...
+
+lint: ## gofmt, staticcheck and others, and the arrows between the packages (depguard)
+	go run $(GOLANGCI) run ./...
+	cd e2e && go run $(GOLANGCI) run --config ../.golangci.e2e.yml ./...
+
+vuln: ## the database of known vulnerabilities is on the network: say so when it is out of reach
+	@out=$$(go run $(VULN) ./... 2>&1); code=$$?; echo "$$out"; \
+	if [ $$code -ne 0 ] && echo "$$out" | grep -qE 'fetching vulnerabilities|dial tcp|no such host|proxyconnect|vuln\.go\.dev'; then \
+		echo "govulncheck: skipped, the vulnerability database is out of reach"; \
+	else exit $$code; fi
+
+fuzz: ## a short run; the seeds are part of the unit tests
+	go test ./apis/load -run '^$$' -fuzz FuzzJoinConfiguration -fuzztime 10s
+
+e2e: ## real machines, a real cluster; as root on Debian
+	cd e2e && go vet ./... && go test -count=1 -timeout 80m -v ./...
+
+bench: ## kubeadm beside kubejoin in one run; as root on Debian
+	cd e2e && go test -count=1 -timeout 80m -v -run '^$$' -bench . -benchtime 1x ./...
+
+lab-up: ## keeps a cluster and a machine up for trying things by hand
+	cd e2e && go run ./cmd/lab up
+
+lab-down:
+	cd e2e && go run ./cmd/lab down
+
+clean:
+	rm -rf bin
