@@ -17,14 +17,10 @@ import (
 	"github.com/kubejoin/kubejoin/fault"
 )
 
-// maxBody bounds any answer, after decompression: a hostile server must not
-// exhaust the memory.
-const maxBody = 10 << 20
-
 // run is what the clients of one run share.
 type run struct {
 	o        Options
-	pace     pace
+	limits   limits
 	requests atomic.Int64
 
 	mu      sync.Mutex // guards what follows, and calls of o.Wait
@@ -32,9 +28,9 @@ type run struct {
 }
 
 func newRun(o Options) *run {
-	r := &run{o: o, pace: o.pace}
-	if r.pace == (pace{}) {
-		r.pace = defaultPace
+	r := &run{o: o, limits: o.limits}
+	if r.limits == (limits{}) {
+		r.limits = defaultLimits
 	}
 	return r
 }
@@ -98,10 +94,6 @@ func (r *run) client(a access) (*Client, error) {
 	if err != nil {
 		return nil, invalid(err)
 	}
-	return r.clientFor(config, base, address, invalid)
-}
-
-func (r *run) clientFor(config *rest.Config, base *url.URL, address string, invalid func(error) error) (*Client, error) {
 	config.UserAgent = r.o.UserAgent
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &meter{run: r, next: next} })
 	client, err := rest.HTTPClientFor(config)
@@ -125,8 +117,8 @@ type meter struct {
 
 func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	m.run.requests.Add(1)
-	if token, ok := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer "); ok {
-		m.run.secret(token)
+	if _, credential, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok {
+		m.run.secret(credential)
 	}
 	return m.next.RoundTrip(req)
 }
@@ -198,12 +190,12 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 
 // body reads a bounded answer.
 func (r *run) body(body io.Reader, address string) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+	data, err := io.ReadAll(io.LimitReader(body, int64(r.limits.body)+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxBody {
-		return nil, fault.New(fault.Unreachable, "the answer has more than %d bytes", maxBody).At(address)
+	if len(data) > r.limits.body {
+		return nil, fault.New(fault.Unreachable, "the answer has more than %d bytes", r.limits.body).At(address)
 	}
 	return data, nil
 }

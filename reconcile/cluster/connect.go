@@ -42,7 +42,7 @@ type Options struct {
 	// strings are warnings. Required.
 	DecodeClusterConfiguration func(name string, data []byte) (*kubeadm.ClusterConfiguration, []string, error)
 
-	pace pace // for tests; zero means defaultPace
+	limits limits // for tests; zero means defaultLimits
 }
 
 // Connect finds the cluster and reads what a join needs of it. With a valid
@@ -181,16 +181,12 @@ func (c *Client) readCluster(ctx context.Context, st *State) []read {
 
 	sent := make(chan struct{})
 	first := make(chan struct{})
-	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func() func(httptrace.WroteRequestInfo) {
-			once := sync.OnceFunc(func() { close(sent) })
-			return func(i httptrace.WroteRequestInfo) {
-				if i.Err == nil {
-					once()
-				}
-			}
-		}(),
-	})
+	once := sync.OnceFunc(func() { close(sent) })
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(i httptrace.WroteRequestInfo) {
+		if i.Err == nil {
+			once()
+		}
+	}})
 	go func() {
 		defer close(first)
 		try(traced, 0, func(ctx context.Context) error { return c.readKubeadmConfig(ctx, st) })

@@ -151,7 +151,7 @@ func (d *discovery) byToken(ctx context.Context) (*found, error) {
 			if unsigned.IsZero() {
 				unsigned = time.Now()
 			}
-			if time.Since(unsigned) < r.pace.signer {
+			if time.Since(unsigned) < r.limits.signer {
 				return again{err}
 			}
 		}

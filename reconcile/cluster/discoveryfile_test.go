@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -153,7 +152,11 @@ func TestFileDiscoveryClusterInfo(t *testing.T) {
 			s := newCluster(t)
 			s.on(clusterInfoPath, tc.handler)
 			file := write(t, filepath.Join(t.TempDir(), "d.conf"), discoveryFile(s.clusterYAML(), "{token: "+canary+"}"))
-			_, st, waits, err := connect(t, s, withFile(options(s), file))
+			o := withFile(options(s), file)
+			if tc.class == fault.Unreachable {
+				o = brief(o)
+			}
+			_, st, waits, err := connect(t, s, o)
 			if tc.class != 0 {
 				expect(t, err, tc.class, tc.says)
 				if tc.class == fault.Denied && len(waits) != 0 {
@@ -222,12 +225,16 @@ func TestFileDiscoveryUnusable(t *testing.T) {
 		"auth provider":            {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {id-token: "+canary+"}}}"), true, fault.InvalidConfig, "oidc"},
 		"exec that does not exist": {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ./nope, env: [{name: S, value: "+canary+"}]}}"), true, fault.Denied, "exec plugin"},
 		"exec that asks":           {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always, command: /bin/true}}"), true, fault.Denied, "interactive mode"},
-		"exec that hangs":          {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sleep, args: ['3']}}"), true, fault.Unreachable, "no answer in time"},
+		"exec that fails":          {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: 'false', env: [{name: S, value: "+canary+"}]}}"), true, fault.Denied, "exit code 1"},
+		"exec that hangs":          {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: sleep, args: ['1']}}"), true, fault.Unreachable, "no answer in time"},
 		"proxy of another kind":    {discoveryFile(s.clusterYAML("proxy-url: 'ftp://u:"+canary+"@h'"), user), false, fault.InvalidConfig, "proxy"},
 		"proxy refused":            {discoveryFile(s.clusterYAML("proxy-url: 'http://u:"+canary+"@127.0.0.1:1'"), user), false, fault.Unreachable, "proxy-url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := withFile(options(s), write(t, filepath.Join(t.TempDir(), "d.conf"), tc.content))
+			if tc.class == fault.Unreachable || name == "exec that fails" {
+				o = brief(o)
+			}
 			if tc.noToken {
 				o.Join.Discovery.TLSBootstrapToken = ""
 			}
@@ -277,8 +284,8 @@ func TestHTTPSDiscovery(t *testing.T) {
 			web := serve(t, trusted)
 			web.on("/d.conf", tc.handler)
 			o := withFile(options(s), web.URL+"/d.conf?signature="+canary)
-			if tc.class == 0 {
-				o.Join.Timeouts.Discovery = 5 * time.Second
+			if tc.class == fault.Unreachable {
+				o = brief(o)
 			}
 			_, st, _, err := connect(t, s, o)
 			if tc.class != 0 {

@@ -104,6 +104,16 @@ func distrusted(err error) bool {
 	return errors.As(err, &verification)
 }
 
+// pluginFailure is what client-go says of an exec plugin that gave no
+// credential; empty for any other error. It has no type of its own.
+func pluginFailure(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) && strings.HasPrefix(u.Err.Error(), "getting credentials: ") {
+		return u.Err.Error()
+	}
+	return ""
+}
+
 // explain gives a request's error its class, and a hint for its kind. An error
 // that is already classified only gets the address, if it has none.
 func (r *run) explain(address string, err error) *fault.Error {
@@ -114,6 +124,10 @@ func (r *run) explain(address string, err error) *fault.Error {
 			return located.At(address)
 		}
 		return f
+	}
+	if plugin := pluginFailure(err); plugin != "" {
+		return fault.New(fault.Denied, "%s", r.clean(plugin)).At(address).
+			WithHint("run the exec plugin of the kubeconfig by hand")
 	}
 	var u *url.Error
 	if errors.As(err, &u) {
@@ -160,9 +174,6 @@ func (r *run) explain(address string, err error) *fault.Error {
 			WithHint("check routes, firewalls and load balancers between this machine and %s", address)
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return unreachable.WithHint("what listens there does not speak TLS: check the port")
-	case strings.HasPrefix(err.Error(), "getting credentials: "): // client-go's exec plugins
-		return fault.New(fault.Denied, "%s", r.clean(err.Error())).At(address).
-			WithHint("run the exec plugin of the kubeconfig by hand")
 	}
 	return unreachable
 }

@@ -5,30 +5,35 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
 )
 
-// pace holds the durations of the retry policy. They are not configurable: the
-// budgets are, by the timeouts of the configuration.
-type pace struct {
+// limits of the reads. They are not configurable: the budgets are, by the
+// timeouts of the configuration.
+type limits struct {
 	// request is the deadline of one attempt, including the body.
 	request time.Duration
-	// base and limit bound the pause: a random part of min(limit, base·2ⁿ).
+	// base and longest bound the pause: a random part of min(longest, base·2ⁿ).
 	// The full jitter keeps a hundred machines that boot at once apart.
-	base, limit time.Duration
+	base, longest time.Duration
 	// signer is how long a missing token signature may be the bootstrap
 	// signer's delay for a token that was created seconds ago. The signer
 	// reacts to a watch, so a longer absence means that there is no such token.
 	signer time.Duration
+	// body is the most bytes of an answer or event, after decompression: a
+	// hostile server must not exhaust the memory.
+	body int
 }
 
-var defaultPace = pace{
+var defaultLimits = limits{
 	request: 10 * time.Second, // as every request of kubeadm: behaviour catalogue §5.15
 	base:    100 * time.Millisecond,
-	limit:   5 * time.Second,
+	longest: 5 * time.Second,
 	signer:  10 * time.Second,
+	body:    10 << 20,
 }
 
 // again marks an error that may go away by itself, whatever it wraps.
@@ -56,6 +61,10 @@ func transient(err error) (after time.Duration, ok bool) {
 		}
 		return 0, false
 	}
+	if plugin := pluginFailure(err); plugin != "" {
+		// It may ask a service that starts with this machine.
+		return 0, strings.Contains(plugin, "failed with exit code")
+	}
 	return 0, !distrusted(err)
 }
 
@@ -71,7 +80,7 @@ func (r *run) retry(ctx context.Context, what, address string, budget time.Durat
 	reserve := min(time.Second, budget/10)
 	var last error
 	for attempt := 1; ; attempt++ {
-		limit := r.pace.request
+		limit := r.limits.request
 		if budget > 0 {
 			limit = min(limit, time.Until(end))
 		}
@@ -85,6 +94,9 @@ func (r *run) retry(ctx context.Context, what, address string, budget time.Durat
 		}
 		if ctx.Err() != nil {
 			return r.ended(ctx, what, address, err, last)
+		}
+		if last != nil && limit < r.limits.request && errors.Is(err, context.DeadlineExceeded) {
+			err = last // the budget cut this attempt short, which says less
 		}
 		after, ok := transient(err)
 		left := time.Until(end)
@@ -101,7 +113,7 @@ func (r *run) retry(ctx context.Context, what, address string, budget time.Durat
 
 // pause is how long to wait after a number of failed attempts.
 func (r *run) pause(attempt int, after time.Duration) time.Duration {
-	limit := min(r.pace.limit, r.pace.base<<min(attempt-1, 16))
+	limit := min(r.limits.longest, r.limits.base<<min(attempt-1, 16))
 	return max(after, rand.N(limit+1))
 }
 

@@ -306,9 +306,15 @@ func write(t *testing.T, path, content string) string {
 	return path
 }
 
-var fast = pace{request: 2 * time.Second, base: 2 * time.Millisecond, limit: 10 * time.Millisecond, signer: 50 * time.Millisecond}
+var fast = limits{request: 30 * time.Second, base: 2 * time.Millisecond, longest: 10 * time.Millisecond, signer: 50 * time.Millisecond, body: 64 << 10}
 
-// options join by token, with budgets of a test's size.
+// brief is for servers that do not recover.
+func brief(o Options) Options {
+	o.Join.Timeouts = kubeadm.Timeouts{Discovery: 150 * time.Millisecond, KubernetesAPICall: 150 * time.Millisecond}
+	return o
+}
+
+// options join by token. Nobody should wait as long as the budgets allow.
 func options(s *apiServer) Options {
 	return Options{
 		Join: &kubeadm.JoinConfiguration{
@@ -316,7 +322,7 @@ func options(s *apiServer) Options {
 				BootstrapToken:    &kubeadm.BootstrapTokenDiscovery{Token: token, APIServerEndpoint: s.address(), CACertHashes: []string{s.ca.pin()}},
 				TLSBootstrapToken: token,
 			},
-			Timeouts: kubeadm.Timeouts{Discovery: 200 * time.Millisecond, KubernetesAPICall: 200 * time.Millisecond},
+			Timeouts: kubeadm.Timeouts{Discovery: time.Minute, KubernetesAPICall: time.Minute},
 		},
 		NodeName:  "w1",
 		Files:     diskFiles{},
@@ -328,7 +334,7 @@ func options(s *apiServer) Options {
 			}
 			return &kubeadm.ClusterConfiguration{ClusterName: c.ClusterName, KubernetesVersion: c.KubernetesVersion}, nil, nil
 		},
-		pace: fast,
+		limits: fast,
 	}
 }
 

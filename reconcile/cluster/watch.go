@@ -162,7 +162,7 @@ func (w *watch) run(ctx context.Context, on func(kind string, object []byte) (do
 			}
 			r.waiting(Waiting{What: w.what, Err: r.explain(w.client.address, err).Err.Error(), Attempt: attempt})
 		}
-		if time.Since(start) > r.pace.limit {
+		if time.Since(start) > r.limits.longest {
 			attempt = 1 // it was a watch, and not one failure after the other
 		}
 		if !pause(ctx, r.pause(attempt, after)) {
@@ -203,7 +203,7 @@ func (w *watch) once(ctx context.Context, on func(string, []byte) (bool, error))
 	}
 	// An API server ends each event with a newline.
 	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, maxBody)
+	lines.Buffer(nil, w.client.run.limits.body)
 	for lines.Scan() {
 		kind, object, err := w.event(lines.Bytes())
 		if err != nil {
@@ -217,7 +217,7 @@ func (w *watch) once(ctx context.Context, on func(string, []byte) (bool, error))
 		}
 	}
 	if errors.Is(lines.Err(), bufio.ErrTooLong) {
-		return false, fault.New(fault.Unreachable, "an event has more than %d bytes", maxBody)
+		return false, fault.New(fault.Unreachable, "an event has more than %d bytes", w.client.run.limits.body)
 	}
 	return false, lines.Err()
 }
@@ -226,7 +226,7 @@ func (w *watch) once(ctx context.Context, on func(string, []byte) (bool, error))
 // of another kind.
 func (c *Client) openWatch(ctx context.Context, path string, query url.Values) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	late := time.AfterFunc(c.run.pace.request, cancel)
+	late := time.AfterFunc(c.run.limits.request, cancel)
 	resp, err := c.open(ctx, path, query)
 	if !late.Stop() {
 		if err == nil {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
@@ -138,15 +139,7 @@ func TestWatchNodeFails(t *testing.T) {
 		"not json":       {stream(true, "<html>\n"), fault.Unreachable, "not that of an API server"},
 		"not a node":     {stream(true, event("ADDED", "canary")), fault.Unreachable, "not that of an API server"},
 		"endless line": {func(w http.ResponseWriter, _ *http.Request) {
-			chunk := make([]byte, 1<<20)
-			for i := range chunk {
-				chunk[i] = 'x'
-			}
-			for range 2 * maxBody / len(chunk) {
-				if _, err := w.Write(chunk); err != nil {
-					return
-				}
-			}
+			_, _ = w.Write(bytes.Repeat([]byte{'x'}, 2*fast.body))
 		}, fault.Unreachable, "more than"},
 		"never comes": {stream(true, endOfInitial), fault.Timeout, "waiting for node w1"},
 		"always gone": {refuse(503, "starting"), fault.Timeout, "503"},
@@ -155,11 +148,10 @@ func TestWatchNodeFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s, c := nodeClient(t)
-			c.run.pace.request = 100 * time.Millisecond
 			s.on(nodesPath, tc.handler)
 			budget := 20 * time.Second
 			if tc.class == fault.Timeout {
-				budget = 400 * time.Millisecond
+				budget = 200 * time.Millisecond
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), budget)
 			defer cancel()
