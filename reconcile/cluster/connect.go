@@ -194,14 +194,16 @@ func (c *Client) readCluster(ctx context.Context, st *State) []read {
 	select {
 	case <-sent:
 	case <-first:
-		if err := reads[0].err; err != nil {
-			reads[1].err, reads[2].err = err, err
+		select {
+		case <-sent: // and it was answered very soon
+		default:
+			reads[1].err, reads[2].err = reads[0].err, reads[0].err
 			return reads
 		}
 	}
 	var others sync.WaitGroup
 	others.Go(func() { try(ctx, 1, func(ctx context.Context) error { return c.readKubeletConfig(ctx, st) }) })
-	others.Go(func() { try(ctx, 2, func(ctx context.Context) error { return c.readNode(ctx, st) }) })
+	others.Go(func() { try(ctx, 2, func(ctx context.Context) error { return c.readNode(ctx, c.run.o.NodeName, st) }) })
 	others.Wait()
 	<-first
 	return reads
@@ -252,9 +254,9 @@ func decodeKubeletConfig(cm *corev1.ConfigMap, st *State) error {
 	return nil
 }
 
-func (c *Client) readNode(ctx context.Context, st *State) error {
+func (c *Client) readNode(ctx context.Context, name string, st *State) error {
 	var node corev1.Node
-	err := c.get(ctx, "/api/v1/nodes/"+url.PathEscape(c.run.o.NodeName), &node)
+	err := c.get(ctx, "/api/v1/nodes/"+url.PathEscape(name), &node)
 	switch {
 	case err == nil:
 		st.Node = nodeInfo(&node)

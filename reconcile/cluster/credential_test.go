@@ -315,7 +315,9 @@ func TestUnseen(t *testing.T) {
 			t.Parallel()
 			s, o := joined(t)
 			tc.change(s)
-			o.ReadTimeout = 300 * time.Millisecond
+			if tc.class == fault.Unreachable {
+				o.ReadTimeout = 600 * time.Millisecond
+			}
 			_, _, _, err := connect(t, s, o)
 			expect(t, err, tc.class, tc.says)
 			o.AllowUnseen = true
