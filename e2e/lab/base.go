@@ -61,10 +61,7 @@ func Prepare(ctx context.Context, version string) (*Base, error) {
 	if os.Getuid() != 0 {
 		return nil, errors.New("the lab makes namespaces and mounts: run it as root")
 	}
-	if err := installHostPackages(ctx); err != nil {
-		return nil, err
-	}
-	if err := raiseInotify(); err != nil {
+	if err := prepareHost(ctx); err != nil {
 		return nil, err
 	}
 	kubernetes, err := buildKubernetes(ctx, version)

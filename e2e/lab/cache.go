@@ -30,17 +30,11 @@ func cached(name string, recipe any, build func(dir string) error) (string, erro
 	}
 	sum := sha256.Sum256(text)
 	entry := filepath.Join(CacheDir(), name+"-"+hex.EncodeToString(sum[:6]))
-	if err := os.MkdirAll(CacheDir(), 0o755); err != nil {
-		return "", err
-	}
-	lock, err := os.OpenFile(entry+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	lock, err := waitLock(entry + ".lock")
 	if err != nil {
 		return "", err
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return "", err
-	}
 	if _, err := os.Stat(entry); !errors.Is(err, fs.ErrNotExist) {
 		return entry, err
 	}
@@ -56,4 +50,19 @@ func cached(name string, recipe any, build func(dir string) error) (string, erro
 		return "", errors.Join(err, unmountBelow(tmp))
 	}
 	return entry, os.Rename(tmp, entry)
+}
+
+// waitLock locks a file, which it makes if need be, against other processes until it is closed.
+func waitLock(name string) (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
 }

@@ -204,18 +204,6 @@ func (c *Cluster) WaitReady(ctx context.Context, node string) error {
 	})
 }
 
-// Renew replaces a machine by a fresh one of the same name, and deletes its Node. It is quicker than
-// undoing a join, and leaves no trace by construction.
-func (c *Cluster) Renew(ctx context.Context, m *Machine, role Role) (*Machine, error) {
-	if err := m.Close(); err != nil {
-		return nil, err
-	}
-	if _, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name); err != nil {
-		return nil, err
-	}
-	return c.lab.Boot(ctx, m.Name, role)
-}
-
 // keyData matches client keys in kubeconfigs.
 var keyData = regexp.MustCompile(`(?m)^\s*(?:client-key-data|token): *(\S+)$`)
 

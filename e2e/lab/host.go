@@ -3,10 +3,10 @@ package lab
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -14,24 +14,48 @@ import (
 
 // hostPackages are the Debian packages the lab needs on the host, by a file each one owns.
 var hostPackages = map[string]string{
-	"/usr/sbin/debootstrap":            "debootstrap",
-	"/usr/bin/systemd-nspawn":          "systemd-container",
-	"/usr/bin/dbus-daemon":             "dbus",
-	"/usr/sbin/runc":                   "runc",
-	"/usr/bin/ip":                      "iproute2",
-	"/usr/bin/nsenter":                 "util-linux",
-	"/usr/bin/gcc":                     "gcc",
-	"/usr/lib/x86_64-linux-gnu/libc.a": "libc6-dev",
+	"/usr/sbin/debootstrap":   "debootstrap",
+	"/usr/bin/systemd-nspawn": "systemd-container",
+	"/usr/bin/dbus-daemon":    "dbus",
+	"/*bin/ip":                "iproute2",
+	"/usr/bin/nsenter":        "util-linux",
+	"/*bin/modprobe":          "kmod",
+	"/usr/bin/gcc":            "gcc",
+	"/usr/lib/*/libc.a":       "libc6-dev",
 }
 
-// installHostPackages installs what is missing on the host.
-func installHostPackages(ctx context.Context) error {
+// hostModules are what machines need of the kernel; they cannot load modules of the host themselves.
+var hostModules = []string{
+	"overlay", "bridge", "br_netfilter", "veth", "nf_conntrack", "nf_tables", "nft_compat", "ip_tables", "iptable_nat",
+	"xt_comment", "xt_mark", "xt_conntrack", "xt_MASQUERADE",
+}
+
+// prepareHost installs what is missing on the host.
+func prepareHost(ctx context.Context) error {
+	lock, err := waitLock(filepath.Join(CacheDir(), "host.lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	var missing []string
 	for file, pkg := range hostPackages {
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
+		found, err := filepath.Glob(file)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
 			missing = append(missing, pkg)
 		}
 	}
+	if err := installPackages(ctx, missing); err != nil {
+		return err
+	}
+	// What cannot be loaded may be built in: the machines will tell.
+	_, _ = host(ctx, "modprobe", append([]string{"-a", "-q"}, hostModules...)...)
+	return raiseInotify()
+}
+
+func installPackages(ctx context.Context, missing []string) error {
 	if len(missing) == 0 {
 		return nil
 	}

@@ -84,6 +84,3 @@ func (l *Lab) InstallKubejoin(ctx context.Context, checkout string) error {
 	l.layers = append([]string{layer}, l.base.layers...)
 	return buildKubejoin(ctx, checkout, bin)
 }
-
-// Base returns what the lab's machines started from.
-func (l *Lab) Base() *Base { return l.base }

@@ -68,7 +68,7 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 	root := filepath.Join(dir, "root")
 	options := "lowerdir=" + strings.Join(m.lab.layers, ":") + ",upperdir=" + filepath.Join(dir, "upper") + ",workdir=" + filepath.Join(dir, "work")
 	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
-		return fmt.Errorf("overlay: %w", err)
+		return fmt.Errorf("overlay on %s, which must be on a disk such as ext4, not itself an overlay: %w", CacheDir(), err)
 	}
 	// containerd makes overlays itself, which do not stack, and the kubelet asks which device its
 	// directory is on, which an overlay does not tell.

@@ -51,18 +51,7 @@ func supervise() (int, error) {
 	if os.Getuid() != 0 {
 		return 1, errors.New("the lab makes namespaces and mounts: run it as root")
 	}
-	if err := sweepStale(); err != nil {
-		return 1, fmt.Errorf("sweep earlier runs: %w", err)
-	}
-	random := make([]byte, 2)
-	if _, err := rand.Read(random); err != nil {
-		return 1, err
-	}
-	run := filepath.Join(runsDir(), hex.EncodeToString(random))
-	if err := os.MkdirAll(run, 0o755); err != nil {
-		return 1, err
-	}
-	lock, err := lockRun(run)
+	run, lock, err := newRun()
 	if err != nil {
 		return 1, err
 	}
@@ -91,6 +80,29 @@ func supervise() (int, error) {
 		code = 1
 	}
 	return code, step("sweep run "+filepath.Base(run), func() error { return sweep(run) })
+}
+
+// newRun sweeps stale runs and makes the directory and the lock of a new one.
+func newRun() (string, *os.File, error) {
+	// One process at a time: a run is stale to another between the making and the locking of its lock.
+	all, err := waitLock(runsDir() + ".lock")
+	if err != nil {
+		return "", nil, err
+	}
+	defer all.Close()
+	if err := sweepStale(); err != nil {
+		return "", nil, fmt.Errorf("sweep earlier runs: %w", err)
+	}
+	random := make([]byte, 2)
+	if _, err := rand.Read(random); err != nil {
+		return "", nil, err
+	}
+	run := filepath.Join(runsDir(), hex.EncodeToString(random))
+	if err := os.Mkdir(run, 0o755); err != nil {
+		return "", nil, err
+	}
+	lock, err := lockRun(run)
+	return run, lock, err
 }
 
 // runsDir is in the cache because machines hard-link files of it.
@@ -164,7 +176,10 @@ func sweep(run string) error {
 	if err := remains(run); err != nil {
 		return err
 	}
-	return os.Remove(run + ".lock")
+	if err := os.Remove(run + ".lock"); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // sweepMachine ends and deletes one machine of a run.

@@ -68,7 +68,7 @@ func TestMainSweeps(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := func(how string) (run string, code int) {
+	start := func(t *testing.T, how string) (run string, code int) {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), self, "-test.run=^$")
 		for _, e := range os.Environ() {
@@ -92,7 +92,7 @@ func TestMainSweeps(t *testing.T) {
 	}{{"return", 7}, {"exit", 8}, {"panic", 2}, {"interrupt", 1}}
 	for _, tt := range tests {
 		t.Run(tt.how, func(t *testing.T) {
-			run, code := start(tt.how)
+			run, code := start(t, tt.how)
 			if err := remains(run); err != nil {
 				t.Error(err)
 			}
@@ -102,11 +102,11 @@ func TestMainSweeps(t *testing.T) {
 		})
 	}
 	t.Run("kill supervisor", func(t *testing.T) {
-		killed, _ := start("kill supervisor")
+		killed, _ := start(t, "kill supervisor")
 		if remains(killed) == nil {
 			t.Error("a machine ended with its supervisor, so the case shows nothing")
 		}
-		run, _ := start("return") // the next run sweeps it
+		run, _ := start(t, "return") // the next run sweeps it
 		for _, r := range []string{killed, run} {
 			if err := remains(r); err != nil {
 				t.Error(err)

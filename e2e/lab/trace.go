@@ -16,7 +16,7 @@ var changing = "?" + strings.Join([]string{
 	"utime", "utimes", "utimensat", "futimesat", "truncate", "ftruncate", "fallocate",
 	"setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr",
 	"mount", "umount2", "fsopen", "move_mount", "pivot_root", "swapon", "swapoff", "flock", "bind",
-	"init_module", "finit_module", "delete_module", "sethostname", "settimeofday", "clock_settime", "reboot",
+	"execve", "init_module", "finit_module", "delete_module", "sethostname", "settimeofday", "clock_settime", "reboot",
 }, ",?")
 
 var (
@@ -27,15 +27,17 @@ var (
 )
 
 // Trace runs a shell command under strace and also returns the system calls by which it, or what it started,
-// asked for a change, successful or not. Unlike a watch, it does not see what others did at the same time.
+// asked for a change, successful or not. Unlike a watch, it does not see what others did at the same time. The
+// canary sees all calls: the arguments of programs, the names of files.
 func (m *Machine) Trace(ctx context.Context, user, command string) (Result, []string, error) {
 	const file = "/dev/shm/lab-trace"
 	quoted := "'" + strings.ReplaceAll(command, "'", `'\''`) + "'"
-	res := m.Run(ctx, "exec strace -f -qq -a 1 -s 200 -u "+user+" -o "+file+" -e 'trace="+changing+"' -- /bin/bash -c "+quoted)
+	res := m.Run(ctx, "exec strace -f -qq -a 1 -s 4000 -u "+user+" -o "+file+" -e 'trace="+changing+"' -- /bin/bash -c "+quoted)
 	data, err := m.ReadFile(file)
 	if err != nil {
 		return res, nil, errors.Join(err, res.Err())
 	}
+	m.lab.Canary.Saw(m.Name+": system calls of "+command, string(data))
 	var calls []string
 	for line := range strings.Lines(string(data)) {
 		_, call, _ := strings.Cut(strings.TrimSpace(line), " ") // after the PID
@@ -43,6 +45,8 @@ func (m *Machine) Trace(ctx context.Context, user, command string) (Result, []st
 		switch {
 		case strings.HasPrefix(call, "---"), strings.HasPrefix(call, "+++"), strings.HasPrefix(call, "<..."):
 			continue // signals, ends, and second halves of calls
+		case strings.HasPrefix(call, "execve("):
+			continue // what the other program does is traced too
 		case opens.MatchString(call) && !forWrite.MatchString(call), harmless.MatchString(call):
 			continue
 		}
