@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -62,7 +61,17 @@ func (f *joinFlags) addApplyFlags() {
 }
 
 // load reads the configuration: the file with the flags on top, or the flags alone.
+// The second result is where the relative paths of the configuration start.
 func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
+	base := "."
+	if f.config != "" && f.config != "-" {
+		base = filepath.Dir(f.config)
+	}
+	base, err := filepath.Abs(base)
+	if err != nil {
+		return nil, "", err
+	}
+	override := func(c *kubeadm.JoinConfiguration) { f.override(c, base) }
 	if f.config == "" {
 		join, err := load.FromObject(&v1beta4.JoinConfiguration{})
 		if err != nil {
@@ -72,39 +81,47 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 			return nil, "", fault.New(fault.InvalidConfig, "there is no configuration").
 				WithHint("give a file with -f join.yaml, or the API server's HOST:PORT or --discovery-file")
 		}
-		f.override(join.Config)
-		wd, err := os.Getwd()
-		return join, wd, err
+		override(join.Config)
+		return join, base, nil
 	}
-	name, data, err := session.ReadConfiguration(f.config, f.streams())
+	name, data, err := session.ReadConfiguration(f.config, f.cmd.InOrStdin())
 	if err != nil {
 		return nil, "", err
 	}
-	join, err := load.JoinConfiguration(name, data, f.override)
+	join, err := load.JoinConfiguration(name, data, override)
 	if err != nil {
 		return nil, "", err
 	}
 	for _, n := range join.Notes {
 		note(p)("info", n)
 	}
-	base := "."
-	if f.config != "-" {
-		base = filepath.Dir(f.config)
-	}
-	base, err = filepath.Abs(base)
-	return join, base, err
+	return join, base, nil
 }
 
-func (f *joinFlags) streams() *os.File {
-	if in, ok := f.cmd.InOrStdin().(*os.File); ok {
-		return in
+// flagPath is a path given by a flag as one of the configuration: a relative
+// path of a flag starts in the working directory, one of the configuration in
+// base. Absolute ones are the machine's, and lie below --rootfs.
+func (f *joinFlags) flagPath(path, base string) string {
+	path = strings.TrimPrefix(path, "file://")
+	if path == "" || filepath.IsAbs(path) || strings.Contains(path, "://") {
+		return path
 	}
-	return os.Stdin
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if f.rootfs == "" {
+		return abs
+	}
+	if rel, err := filepath.Rel(base, abs); err == nil {
+		return rel
+	}
+	return path
 }
 
 // override lays the flags over a configuration. A flag that was not given
 // changes nothing.
-func (f *joinFlags) override(c *kubeadm.JoinConfiguration) {
+func (f *joinFlags) override(c *kubeadm.JoinConfiguration, base string) {
 	given := f.cmd.Flags().Changed
 	set := func(name string, to *string, value string) {
 		if given(name) {
@@ -113,7 +130,7 @@ func (f *joinFlags) override(c *kubeadm.JoinConfiguration) {
 	}
 	d := &c.Discovery
 	if f.discoveryFile != "" {
-		d.File = &kubeadm.FileDiscovery{KubeConfigPath: strings.TrimPrefix(f.discoveryFile, "file://")}
+		d.File = &kubeadm.FileDiscovery{KubeConfigPath: f.flagPath(f.discoveryFile, base)}
 		if f.endpoint == "" {
 			d.BootstrapToken = nil
 		}
@@ -149,10 +166,7 @@ func (f *joinFlags) override(c *kubeadm.JoinConfiguration) {
 	set("cri-socket", &r.CRISocket, f.criSocket)
 	r.IgnorePreflightErrors = append(r.IgnorePreflightErrors, f.ignorePreflightErrors...)
 	if given("patches") {
-		c.Patches = &kubeadm.Patches{Directory: f.patches}
-		if abs, err := filepath.Abs(f.patches); err == nil && f.rootfs == "" {
-			c.Patches.Directory = abs // a flag's path starts in the working directory
-		}
+		c.Patches = &kubeadm.Patches{Directory: f.flagPath(f.patches, base)}
 	}
 	if len(f.skipPhases) > 0 {
 		c.SkipPhases = f.skipPhases

@@ -51,7 +51,7 @@ func detailed(p *reconcile.Plan) error {
 	switch {
 	case !p.Empty():
 		return exit(2)
-	case p.Incomplete && p.Subject.Server == "":
+	case p.Unseen:
 		return exit(fault.Unreachable.ExitCode())
 	case p.Incomplete:
 		return exit(fault.Preflight.ExitCode())
@@ -61,6 +61,14 @@ func detailed(p *reconcile.Plan) error {
 
 // open loads the configuration and observes machine and cluster.
 func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*session.Run, error) {
+	if f.cluster == "-" && f.config == "-" {
+		return nil, fault.New(fault.InvalidConfig, "standard input cannot be both --config and --cluster")
+	}
+	switch node.Wait(f.wait) {
+	case "", node.WaitRegistered, node.WaitReady:
+	default:
+		return nil, fault.New(fault.InvalidConfig, "--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+	}
 	join, base, err := f.load(p)
 	if err != nil {
 		return nil, err
@@ -69,22 +77,14 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 		Join:      join,
 		BaseDir:   base,
 		Root:      f.rootfs,
-		ReadOnly:  readOnly,
+		ReadOnly:  readOnly || join.Config.DryRun,
 		Wait:      node.Wait(f.wait),
 		UserAgent: userAgent(),
 		Note:      note(p),
-		Waiting:   func(w cluster.Waiting) { p.Waiting(w.What, w.Err, w.Attempt, w.Left) },
-	}
-	switch o.Wait {
-	case "", node.WaitRegistered, node.WaitReady:
-	default:
-		return nil, fault.New(fault.InvalidConfig, "--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+		Waiting:   func(w cluster.Waiting) { p.Waiting(w.What, w.Err, w.Left) },
 	}
 	if f.cluster != "" {
-		if f.cluster == "-" && f.config == "-" {
-			return nil, fault.New(fault.InvalidConfig, "standard input cannot be both --config and --cluster")
-		}
-		if _, o.ClusterFile, err = session.ReadConfiguration(f.cluster, f.streams()); err != nil {
+		if _, o.ClusterFile, err = session.ReadConfiguration(f.cluster, f.cmd.InOrStdin()); err != nil {
 			return nil, err
 		}
 	}

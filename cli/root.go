@@ -42,6 +42,7 @@ func (e exit) Error() string { return "exit" }
 func Main(args []string, s Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // who asks twice, while a read of a terminal hangs for instance, is not asked for patience
 	g := &globals{streams: s}
 	root := newRoot(g)
 	root.SetArgs(args)
@@ -58,6 +59,9 @@ func Main(args []string, s Streams) int {
 	}
 	if g.output != string(report.JSON) {
 		g.output = string(report.Text) // also when --output itself was wrong
+		if wantsJSON(args) {
+			g.output = string(report.JSON)
+		}
 	}
 	g.printer().Error(err)
 	return fault.ClassOf(err).ExitCode()
@@ -87,12 +91,16 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		},
 		Args: cobra.ArbitraryArgs,
 	}
+	root.SetIn(g.streams.In)
 	root.SetOut(g.streams.Out)
 	root.SetErr(g.streams.Err)
 	f := root.PersistentFlags()
 	f.StringVarP(&g.output, "output", "o", string(report.Text), `output format, "text" or "json"`)
 	f.StringVar(&g.color, "color", "auto", `colour: "auto" (on a terminal, unless NO_COLOR is set), "always" or "never"`)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if words := c.Flags().Args(); c == root && len(words) > 0 {
+			return unknownCommand(c, words[0]) // its flags cannot be known either
+		}
 		return fault.New(fault.InvalidConfig, "%w", err).WithHint("`%s --help` lists the flags", c.CommandPath())
 	})
 	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -103,6 +111,23 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 	})
 	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newVersion(g))
 	return root
+}
+
+// wantsJSON looks for --output where the flags before it could not be parsed.
+func wantsJSON(args []string) bool {
+	for i, a := range args {
+		switch a {
+		case "--":
+			return false
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == string(report.JSON) {
+				return true
+			}
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		}
+	}
+	return false
 }
 
 func unknownCommand(c *cobra.Command, name string) error {

@@ -110,9 +110,11 @@ type Plan struct {
 	Subject  Subject   `json:"subject"`
 	Changes  []Change  `json:"changes"`
 	Findings []Finding `json:"findings,omitempty"`
-	// Incomplete says that something could not be observed, so that an empty
-	// plan does not mean "in sync".
+	// Incomplete says that something could not be observed or cannot be put
+	// right, so that an empty plan does not mean "in sync".
 	Incomplete bool `json:"incomplete,omitempty"`
+	// Unseen says that it was the cluster that could not be read, or not all of it.
+	Unseen bool `json:"unseen,omitempty"`
 }
 
 // Empty tells whether there is nothing to do.

@@ -178,7 +178,7 @@ func (p *Printer) finding(f reconcile.Finding) {
 func summary(plan *reconcile.Plan) string {
 	if plan.Empty() {
 		if plan.Incomplete {
-			return "no changes in what could be compared; see the findings for what could not"
+			return "no changes possible beside the findings; see them for what could not be compared or made right"
 		}
 		return "no changes: this machine is what the configuration wants"
 	}

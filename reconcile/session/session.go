@@ -78,6 +78,10 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 			r.Close()
 		}
 	}()
+	if o.ClusterFile != nil && !o.ReadOnly && machine.Live() {
+		return nil, fault.New(fault.InvalidConfig, "a cluster file is not enough to join the running machine").At("--cluster").
+			WithHint("leave --cluster out, or give the --rootfs of an image")
+	}
 	facts, err := machine.Facts(ctx)
 	if err != nil {
 		return nil, err
@@ -89,7 +93,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		return nil, err
 	}
 	if cfg.ControlPlane != nil {
-		return nil, fault.New(fault.InvalidConfig, "joining as a control plane is not supported yet").At("controlPlane").
+		return nil, fault.New(fault.InvalidConfig, "joining as a control plane is not supported yet").At(r.position("controlPlane")).
 			WithHint("remove controlPlane to join this machine as a worker")
 	}
 	patches, err := r.patches(cfg)
@@ -141,8 +145,9 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		r.Plan.Findings = append(r.Plan.Findings, checks...)
 	}
 	preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)
+	r.Plan.Unseen = len(state.Unseen) > 0 && machine.Live()
 	for _, f := range r.Plan.Findings {
-		r.Plan.Incomplete = r.Plan.Incomplete || f.Name == node.FindingNotCompared
+		r.Plan.Incomplete = r.Plan.Incomplete || f.Name == node.FindingNotCompared || f.Severity == reconcile.SeverityError && f.Address != "" && !f.Waived
 	}
 	return r, nil
 }
@@ -161,16 +166,18 @@ func (r *Run) Requests() int {
 }
 
 // Apply makes the plan's changes and then observes again. It does nothing at
-// all, and takes no lock, when the plan is empty.
+// all, and takes no lock, when the plan is empty; it fails if a finding is in the
+// way.
 func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Event)) error {
-	if r.Plan.Empty() {
-		return nil
-	}
 	if err := reconcile.Refused(r.computed.Changes, allow); err != nil {
 		return err
 	}
+	// Also without a change: what cannot be put right is not "in sync".
 	if err := preflight.Blocking(r.Plan.Findings); err != nil {
 		return err
+	}
+	if r.Plan.Empty() {
+		return nil
 	}
 	release, err := r.machine.Lock()
 	if err != nil {
@@ -225,9 +232,18 @@ func (r *Run) patches(cfg *kubeadm.JoinConfiguration) (*patch.Set, error) {
 		fsys, err = r.local().Dir(dir)
 	}
 	if err != nil {
-		return nil, fault.New(fault.InvalidConfig, "%w", err).At("patches.directory")
+		return nil, fault.New(fault.InvalidConfig, "%w", err).At(r.position("patches.directory"))
 	}
 	return patch.Load(fsys, dir)
+}
+
+// position names a field of the configuration, with its place in the file if it
+// came from there.
+func (r *Run) position(field string) string {
+	if pos, ok := r.o.Join.Position(field); ok {
+		return pos.String() + ": " + field
+	}
+	return field
 }
 
 func (r *Run) local() host.Local { return host.Local{Base: r.o.BaseDir} }
@@ -258,12 +274,29 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 		co.Credential = cluster.Credential{State: cluster.CredentialAbsent}
 	}
 	client, state, err := cluster.Connect(ctx, co)
+	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && fault.ClassOf(err) != fault.InvalidConfig {
+		// A node that this run has no credential for: its own may not be read by
+		// this user, or does not serve any more, and the token has expired. The
+		// plan still compares the machine.
+		return &cluster.State{Unseen: []cluster.Unseen{{What: "the cluster", Why: withHint(err)}}}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	r.client = client
 	r.bootstrapping = len(state.Bootstrap) > 0
 	return state, nil
+}
+
+func joined(c cluster.Credential) bool {
+	return c.State != "" && c.State != cluster.CredentialAbsent && c.State != cluster.CredentialPending
+}
+
+func withHint(err error) string {
+	if h := fault.HintOf(err); h != "" {
+		return err.Error() + " (" + h + ")"
+	}
+	return err.Error()
 }
 
 // ours tells whether the node's credential is that of the node and cluster
@@ -324,7 +357,7 @@ func (r *Run) clusterFindings(s *cluster.State) []reconcile.Finding {
 	return out
 }
 
-// ReadConfiguration reads a configuration file, "-" being standard input, and
+// ReadConfiguration reads a configuration or cluster file, "-" being standard input, and
 // refuses one that the loader would not accept for its size.
 func ReadConfiguration(path string, stdin io.Reader) (name string, data []byte, err error) {
 	name = path
@@ -335,7 +368,7 @@ func ReadConfiguration(path string, stdin io.Reader) (name string, data []byte, 
 		data, err = host.Local{}.ReadFile(path, load.MaxBytes)
 	}
 	if err != nil {
-		return name, nil, fault.New(fault.InvalidConfig, "%w", err).At(name).WithHint("give the file with the configuration, or - for standard input")
+		return name, nil, fault.New(fault.InvalidConfig, "%w", err).At(name).WithHint("give an existing file, or - for standard input")
 	}
 	return name, data, nil
 }
