@@ -331,32 +331,6 @@ apiServer:
 	}
 }
 
-func TestRead(t *testing.T) {
-	dir := t.TempDir()
-	good := filepath.Join(dir, "join.yaml")
-	if err := os.WriteFile(good, []byte(header), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for name, stdin := range map[string]string{good: "", "-": header} {
-		data, err := Read(name, strings.NewReader(stdin))
-		if err != nil || string(data) != header {
-			t.Errorf("%s: %q, %v", name, data, err)
-		}
-	}
-	for name, want := range map[string]string{
-		dir:                          dir + ": cannot read the configuration: is a directory",
-		filepath.Join(dir, "absent"): "absent: cannot read the configuration: no such file or directory",
-		"":                           "no configuration file was named",
-		"/dev/zero":                  "/dev/zero: the configuration is larger than 32 MiB",
-		"a\x00b":                     "cannot read the configuration: invalid argument",
-	} {
-		_, err := Read(name, nil)
-		if err == nil || !strings.Contains(err.Error(), want) || fault.ClassOf(err) != fault.InvalidConfig {
-			t.Errorf("%q: got %v, want %s", name, err, want)
-		}
-	}
-}
-
 // FuzzJoinConfiguration: whatever the input, there is a configuration or an
 // error that fits on a screen, soon.
 func FuzzJoinConfiguration(f *testing.F) {

@@ -62,6 +62,7 @@ type Run struct {
 	computed *reconcile.Computed
 	// bootstrapping says that client uses the bootstrap credential.
 	bootstrapping bool
+	serial        string // of the node's certificate that the cluster was asked with
 }
 
 // Open observes the machine and the cluster and computes the plan. It only
@@ -112,6 +113,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	resources := node.Resources(desired, cfg, state, facts, node.Options{
 		Wait:      o.Wait,
 		FilesOnly: !machine.Live(),
+		Serial:    r.serial,
 		// Who builds an image without being root cannot give files to root.
 		AnyOwner: !machine.Live() && facts.EffectiveUID != 0,
 	}, ports)
@@ -273,6 +275,7 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 	} else if !serves {
 		co.Credential = cluster.Credential{State: cluster.CredentialAbsent}
 	}
+	r.serial = co.Credential.Serial
 	client, state, err := cluster.Connect(ctx, co)
 	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && fault.ClassOf(err) != fault.InvalidConfig {
 		// A node that this run has no credential for: its own may not be read by
