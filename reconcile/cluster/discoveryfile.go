@@ -60,10 +60,6 @@ func (d *discovery) checkFile(a access) error {
 		return d.invalid("says insecure-skip-tls-verify: nothing would prove the cluster's identity").
 			WithHint("replace it by certificate-authority-data")
 	}
-	if a.user != nil && a.user.AuthProvider != nil {
-		return d.invalid("uses the auth provider %q, which is not supported", a.user.AuthProvider.Name).
-			WithHint("use an exec plugin, or set discovery.tlsBootstrapToken")
-	}
 	if d.bootstrapToken == "" && !a.hasCredential() {
 		return d.invalid("holds no credential, and discovery.tlsBootstrapToken is not set").
 			WithHint("one of the two is needed for the kubelet's first certificate")

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -58,6 +59,7 @@ func TestFileDiscoveryCredentials(t *testing.T) {
 		"password":    {"{username: u, password: " + canary + "}", "Basic ", "password: " + canary},
 		"certificate": {fmt.Sprintf("{client-certificate-data: %s, client-key-data: %s}", b64(cert), b64(key)), "", "client-key-data: " + b64(key)},
 		"files":       {"{client-certificate: c.pem, client-key: " + dir + "/k.pem}", "", "client-key-data: " + b64(key)},
+		"oidc":        {"{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://127.0.0.1:1', client-id: kubejoin, id-token: " + idToken() + "}}}", "Bearer " + idToken(), "name: oidc"},
 		"exec":        {"{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ./plugin.sh, env: [{name: SECRET, value: " + canary + "}]}}", "Bearer " + canary, "command: " + plugin},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +224,8 @@ func TestFileDiscoveryUnusable(t *testing.T) {
 		"CA file absent":           {discoveryFile("{server: '"+s.URL+"', certificate-authority: nope}", user), false, fault.InvalidConfig, "nope"},
 		"no credential":            {discoveryFile(cluster, "{}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
 		"certificate without key":  {discoveryFile(cluster, "{client-certificate-data: "+b64(s.ca.pem)+"}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
-		"auth provider":            {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {id-token: "+canary+"}}}"), true, fault.InvalidConfig, "oidc"},
+		"removed auth provider":    {discoveryFile(cluster, "{auth-provider: {name: gcp, config: {access-token: "+canary+"}}}"), true, fault.InvalidConfig, "no Auth Provider found"},
+		"oidc without issuer":      {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: kubejoin, id-token: "+canary+"}}}"), true, fault.InvalidConfig, "idp-issuer-url"},
 		"exec that does not exist": {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ./nope, env: [{name: S, value: "+canary+"}]}}"), true, fault.Denied, "exec plugin"},
 		"exec that asks":           {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always, command: /bin/true}}"), true, fault.Denied, "interactive mode"},
 		"exec that fails":          {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: 'false', env: [{name: S, value: "+canary+"}]}}"), true, fault.Denied, "exit code 1"},
@@ -306,4 +309,11 @@ func TestHTTPSDiscovery(t *testing.T) {
 	expect(t, err, fault.Untrusted, "not signed")
 	_, _, _, err = connect(t, s, withFile(options(s), plain+"/d.conf"))
 	expect(t, err, fault.InvalidConfig, "https://host/path")
+}
+
+// idToken is an unsigned OpenID Connect token that expires late enough: the
+// plugin looks at nothing but its expiry, the API server at the rest.
+func idToken() string {
+	part := func(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) }
+	return part(`{"alg":"none"}`) + "." + part(`{"exp":4102444800,"sub":"`+canary+`"}`) + "."
 }

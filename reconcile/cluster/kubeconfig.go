@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 
+	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // the only authProvider that is left
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -100,9 +101,6 @@ func (a access) rest() (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.AuthProvider != nil {
-		return nil, fmt.Errorf("the auth provider %q is not supported", c.AuthProvider.Name)
-	}
 	if c.ExecProvider != nil {
 		c.ExecProvider.StdinUnavailable = true
 		c.ExecProvider.StdinUnavailableMessage = "kubejoin asks no questions"
@@ -115,6 +113,13 @@ func (a access) secrets() []string {
 	var out []string
 	if a.user != nil {
 		out = append(out, a.user.Token, a.user.Password)
+		if a.user.AuthProvider != nil {
+			for name, value := range a.user.AuthProvider.Config {
+				if !strings.HasSuffix(name, "-url") && !strings.HasPrefix(name, "client-id") {
+					out = append(out, value) // id-token, refresh-token, client-secret and whatever else
+				}
+			}
+		}
 		if a.user.Exec != nil {
 			for _, e := range a.user.Exec.Env {
 				out = append(out, e.Value)
