@@ -299,18 +299,28 @@ func (s *systemd) Watch(ctx context.Context, unit string) (<-chan ServiceState, 
 }
 
 func (s *systemd) Logs(ctx context.Context, unit string, since time.Time, lines int) ([]string, error) {
-	args := []string{"-u", unitName(unit), "-n", strconv.Itoa(lines), "-o", "cat", "--no-pager", "--quiet"}
+	// In reverse, because "-n" counts from the start where "--since" is given
+	// (systemd 252).
+	args := []string{"--reverse", "-n", strconv.Itoa(lines), "-o", "cat", "--no-pager", "--quiet"}
 	if !since.IsZero() {
 		args = append(args, "--since=@"+strconv.FormatInt(since.Unix(), 10))
 	}
-	out, err := run(ctx, "journalctl", args...)
-	if errors.Is(err, exec.ErrNotFound) {
-		return nil, nil
+	// What the unit's own processes said; what systemd says of the unit only if
+	// there is nothing else, such as a binary that cannot be executed.
+	for _, match := range []string{"_SYSTEMD_UNIT=" + unitName(unit), "--unit=" + unitName(unit)} {
+		out, err := run(ctx, "journalctl", append(slices.Clone(args), match)...)
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, serviceFailed("read the log", unit, err)
+		}
+		if found := splitLines(out); len(found) > 0 {
+			slices.Reverse(found)
+			return found, nil
+		}
 	}
-	if err != nil {
-		return nil, serviceFailed("read the log", unit, err)
-	}
-	return splitLines(out), nil
+	return nil, nil
 }
 
 func splitLines(out []byte) []string {

@@ -28,15 +28,20 @@ func reportCrashes(ctx context.Context, ports Ports, begin time.Time, say func(r
 		return c
 	}
 	go func() {
-		first := true
-		restarts := 0
+		before, first := 0, true
+		next := 1 // tell the first, second, fourth, eighth … crash
 		for st := range states {
-			if first || st.Restarts <= restarts {
-				first, restarts = false, st.Restarts
-				continue
+			if first {
+				before, first = st.Restarts, false // what happened before is not news
 			}
-			restarts = st.Restarts
-			c.see(ctx, st, ports, begin, say)
+			crashes := st.Restarts - before
+			if !st.Active && st.LastExit != "" {
+				crashes++ // the manager counts it when it starts the next one
+			}
+			if crashes >= next {
+				next = 2 * crashes
+				c.see(ctx, st, ports, begin, say)
+			}
 		}
 	}()
 	return c
