@@ -35,6 +35,9 @@ type Printer struct {
 	running map[reconcile.Address]time.Time
 	stop    chan struct{}
 	stopped sync.WaitGroup
+
+	waiting     string // what was last waited for, with its error
+	waitingTold time.Time
 }
 
 // New makes a printer.
@@ -87,19 +90,27 @@ func (p *Printer) Event(e reconcile.Event) {
 	p.textEvent(e)
 }
 
-// Waiting prints what the program waits for before there is a plan.
-func (p *Printer) Waiting(what, lastErr string, attempt int, left time.Duration) {
+// waitingAgain is how often an unchanged wait is mentioned.
+const waitingAgain = 10 * time.Second
+
+// Waiting prints what the program waits for before there is a plan. The same
+// wait with the same error is mentioned only now and then.
+func (p *Printer) Waiting(what, lastErr string, left time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	msg := fmt.Sprintf("waiting for %s", what)
-	if attempt > 0 {
-		msg += fmt.Sprintf(" (attempt %d, %s left)", attempt, left.Round(time.Second))
+	now := time.Now()
+	if what+lastErr == p.waiting && now.Sub(p.waitingTold) < waitingAgain {
+		return
 	}
-	var lines []string
+	p.waiting, p.waitingTold = what+lastErr, now
+	msg := "waiting for " + what
 	if lastErr != "" {
-		lines = []string{lastErr}
+		msg += ": " + lastErr
 	}
-	p.progress("", msg, lines, "")
+	if left > 0 {
+		msg += fmt.Sprintf(" (%s left)", left.Round(time.Second))
+	}
+	p.progress("", msg, nil, "")
 }
 
 // Note prints a remark that is neither result nor progress.
