@@ -219,7 +219,7 @@ func TestTokenDiscoveryPermanent(t *testing.T) {
 		"forbidden":    {func(s *apiServer) http.HandlerFunc { return refuse(403, "no") }, fault.Denied, "discovery.file"},
 		"not found":    {func(s *apiServer) http.HandlerFunc { return refuse(404, "no") }, fault.Denied, "made by kubeadm"},
 		"redirect": {func(s *apiServer) http.HandlerFunc {
-			return http.RedirectHandler("https://example.invalid/", 302).ServeHTTP
+			return http.RedirectHandler("https://example.invalid/", http.StatusFound).ServeHTTP
 		}, fault.Unreachable, "does not redirect"},
 		"bad request": {func(s *apiServer) http.HandlerFunc { return refuse(400, "no") }, fault.Unreachable, "http status 400 bad request: no"},
 		"not json": {func(s *apiServer) http.HandlerFunc {

@@ -271,7 +271,7 @@ func TestHTTPSDiscovery(t *testing.T) {
 		"503 at first":      {first(2, refuse(503, "x"), file), 0, ""},
 		"redirect to https": {redirect(elsewhere.URL + "/d.conf"), 0, ""},
 		"redirect to http":  {redirect(plain + "/d.conf"), fault.Denied, "302"},
-		"redirect for ever": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), 302) }, fault.Denied, "302"},
+		"redirect for ever": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.String(), http.StatusFound) }, fault.Denied, "302"},
 		"201":               {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); file(w, r) }, fault.Denied, "201"},
 		"403":               {refuse(403, "expired link"), fault.Denied, "expired link"},
 		"404":               {refuse(404, "x"), fault.Denied, "404"},

@@ -153,7 +153,7 @@ func serveAs(t *testing.T, ca *authority, names func(*x509.Certificate)) *apiSer
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert}
 	s.EnableHTTP2 = true
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {

@@ -288,7 +288,7 @@ func (s *systemd) Watch(ctx context.Context, unit string) (<-chan ServiceState, 
 				if u.UnitName == unitName(unit) {
 					notify(changed)
 				}
-			case <-lost:
+			case <-lost: //nolint:errcheck // a lost signal: the state itself says more
 				notify(changed)
 			case <-ctx.Done():
 				return

@@ -50,7 +50,7 @@ func (h *Host) Watch(ctx context.Context, paths ...string) (<-chan struct{}, err
 				if !interest.concerns(e.Name) {
 					continue
 				}
-			case <-w.Errors: // such as an overflow: events are missing
+			case <-w.Errors: //nolint:errcheck // such as an overflow: events are missing
 			}
 			if next, err := h.arm(w, paths); err == nil {
 				interest = next
@@ -98,7 +98,7 @@ func (i interest) concerns(path string) bool {
 }
 
 func (i interest) equal(j interest) bool {
-	return maps.EqualFunc(i, j, func(a, b map[string]bool) bool { return maps.Equal(a, b) })
+	return maps.EqualFunc(i, j, maps.Equal)
 }
 
 // interest follows the paths: each step can change where they lead, so each

@@ -12,7 +12,7 @@ func TestNearest(t *testing.T) {
 		{"KUBELETEXTRAARGS", "kubeletExtraArgs"},
 		{"crisocket", "criSocket"},
 		{"taint", "taints"},
-		{"nmae", ""}, // two of four letters differ: too far
+		{"emna", ""}, // all four letters differ: too far
 		{"labels", ""},
 		{"ignorePreflight", "ignorePreflightErrors"},
 		{"kub", ""}, // too short to guess from
