@@ -339,6 +339,25 @@ func (h *Host) Remove(path string) error {
 	return nil
 }
 
+// RemoveLeftover removes what an interrupted write left beside a file, and leaves
+// the file itself alone. It is fine if nothing is there.
+func (h *Host) RemoveLeftover(path string) error {
+	p, err := h.resolve(path)
+	if err == nil {
+		err = h.root.Remove(temporary(p.name))
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil
+	case err == nil:
+		err = h.syncDir(filepath.Dir(p.name))
+	}
+	if err != nil {
+		return failed("remove the leftover of", path, err)
+	}
+	return nil
+}
+
 // syncDir makes the names in a directory durable.
 func (h *Host) syncDir(name string) error {
 	d, err := h.root.Open(name)

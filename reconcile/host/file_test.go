@@ -408,3 +408,17 @@ func TestRemove(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestRemoveLeftover(t *testing.T) {
+	h, root := machine(t, "etc/f", "etc/.f.kubejoin-tmp", "etc/link -> ../data/g", "data/g", "data/.g.kubejoin-tmp", "etc/other/.kubejoin-tmp")
+	for _, path := range []string{"/etc/f", "/etc/f", "/etc/link", "/etc/missing", "/missing/f", "/etc/f/below"} {
+		must(t, h.RemoveLeftover(path))
+	}
+	for path, want := range map[string]bool{
+		"etc/f": true, "etc/.f.kubejoin-tmp": false, "etc/link": true, "data/g": true, "data/.g.kubejoin-tmp": false, "etc/other/.kubejoin-tmp": true,
+	} {
+		if _, err := os.Lstat(filepath.Join(root, path)); (err == nil) != want {
+			t.Errorf("%s is there: %v, want %v", path, err == nil, want)
+		}
+	}
+}

@@ -40,10 +40,19 @@ func Compare(f Format, have, want []byte) (equal bool, fields []reconcile.Field,
 	return len(fields) == 0, fields, notes
 }
 
-// Sensitive tells whether a content may hold a credential: the headers with
-// which the kubelet fetches static pods, and variables that somebody added to
-// the flags' file, a proxy with a password for instance.
+// unparseable tells whether Compare could not read what is there.
+func unparseable(fields []reconcile.Field) bool {
+	return len(fields) == 1 && fields[0].Path == "(file)"
+}
+
+// Sensitive tells whether a content may hold a credential: a private key that
+// somebody put beside a certificate, the headers with which the kubelet fetches
+// static pods, and variables that somebody added to the flags' file, a proxy
+// with a password for instance.
 func Sensitive(f Format, content []byte) bool {
+	if bytes.Contains(content, []byte("PRIVATE KEY-----")) {
+		return true
+	}
 	switch f {
 	case FormatKubeletConfig:
 		return bytes.Contains(content, []byte(staticPodHeader))
@@ -109,6 +118,9 @@ func compareKubeletConfig(have, want []byte) ([]reconcile.Field, []string, error
 	w, err := normalKubeletConfig(want)
 	if err != nil {
 		return nil, nil, err
+	}
+	if h["kind"] != w["kind"] {
+		return nil, nil, errors.New("another kind of file") // a kubeconfig with its key, for instance
 	}
 	return differences("", h, w), nil, nil
 }

@@ -35,6 +35,7 @@ type credentialResource struct {
 	nodeName  string
 	clusterCA []byte
 	refused   string // why the API server did not accept it; empty otherwise
+	serial    string // of the certificate that was refused
 	bootstrap bool   // this run can bootstrap a new one
 	timeout   time.Duration
 	ports     Ports
@@ -56,7 +57,7 @@ func (r *credentialResource) judge(c cluster.Credential) credentialObservation {
 		o.wrong, o.foreign = fmt.Sprintf("is %s, not %s", c.CommonName, commonName(r.nodeName)), true
 	case len(c.CA) > 0 && foreignCA(c.CA, r.clusterCA):
 		o.wrong, o.foreign = "belongs to another cluster", true
-	case r.refused != "":
+	case r.refused != "" && c.Serial == r.serial:
 		o.wrong = "is refused by the API server: " + r.refused
 	}
 	return o
@@ -111,7 +112,7 @@ func bootstrapUnfinished(v reconcile.View) bool {
 		return c.Action != reconcile.Delete
 	}
 	o, ok := v.Observed(address).(fileObservation)
-	return ok && o.state.Exists()
+	return ok && o.state.Exists() && !o.state.Denied
 }
 
 // Apply waits for the kubelet's certificate, proves that the API server accepts

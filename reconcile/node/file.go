@@ -79,6 +79,10 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	case !equal:
 		c.Action, c.Fields, c.Diff = reconcile.Update, append(fields, owner...), r.diff(o.content)
 		c.Reason, c.Summary = r.contentReason(o, v)
+		if unparseable(fields) && len(o.content) > 0 {
+			// Nobody knows what it is: it could be a secret.
+			c.Reason, c.Summary, c.Diff = reconcile.Drift, "does not parse", r.diff(nil)
+		}
 		if r.want.Format == FormatCABundle && foreignCA(o.content, r.clusterCA) {
 			c.Action, c.Disruption, c.Allow = reconcile.Replace, reconcile.Destructive, "replace-ca"
 			c.Summary = "holds the CA of another cluster"
@@ -130,9 +134,13 @@ func (r *fileResource) diff(have []byte) string {
 func (r *fileResource) Apply(_ context.Context, c reconcile.Change, _ reconcile.View, _ func(reconcile.Progress)) error {
 	switch {
 	case c.Action == reconcile.Delete: // the leftover only: see Change
-		return r.files.WriteFile(r.want.Path, r.want.Content, r.writeOptions())
+		// The file stays untouched: a newer one would restart the kubelet.
+		return r.files.RemoveLeftover(r.want.Path)
 	case onlyOwnership(c.Fields):
-		return r.files.SetOwnership(r.want.Path, r.want.Mode, r.want.UID, r.want.GID)
+		if err := r.files.SetOwnership(r.want.Path, r.want.Mode, r.want.UID, r.want.GID); err != nil {
+			return err
+		}
+		return r.files.RemoveLeftover(r.want.Path)
 	}
 	return r.files.WriteFile(r.want.Path, r.want.Content, r.writeOptions())
 }
@@ -151,13 +159,12 @@ func (r *fileResource) writeOptions() host.WriteOptions {
 }
 
 // foreignCA tells whether a file holds CA certificates of which none belongs
-// to the cluster. One that does not parse is nobody's.
+// to the cluster. What does not parse, or is not known, is nobody's.
 func foreignCA(have, clusterCA []byte) bool {
-	pins := cluster.SPKIPins(have)
-	if len(pins) == 0 {
-		return false
+	pins, want := cluster.SPKIPins(have), cluster.SPKIPins(clusterCA)
+	if len(pins) == 0 || len(want) == 0 {
+		return false // nothing to compare
 	}
-	want := cluster.SPKIPins(clusterCA)
 	for _, p := range pins {
 		for _, w := range want {
 			if p == w {
@@ -199,8 +206,11 @@ func (r *transientFile) Observe(context.Context) (reconcile.Observation, error) 
 func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	o := own.(fileObservation)
 	cred, ok := v.Observed(KubeletCredential).(credentialObservation)
-	if !ok || cred.State == cluster.CredentialUnreadable {
+	switch {
+	case !ok || cred.State == cluster.CredentialUnreadable:
 		return nil, nil, nil
+	case o.state.Denied:
+		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
 	}
 	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
 	if cred.wrong == "" && cred.State == cluster.CredentialValid {

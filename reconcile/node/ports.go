@@ -16,6 +16,8 @@ type Files interface {
 	WriteFile(path string, data []byte, o host.WriteOptions) error
 	SetOwnership(path string, mode fs.FileMode, uid, gid int) error
 	Remove(path string) error
+	// RemoveLeftover removes only what an interrupted write left beside a file.
+	RemoveLeftover(path string) error
 	Watch(ctx context.Context, paths ...string) (<-chan struct{}, error)
 }
 

@@ -24,6 +24,9 @@ type Options struct {
 	// FilesOnly leaves out everything that needs a running machine: a root
 	// directory that is not the live one has no services and no node.
 	FilesOnly bool
+	// Serial is that of the client certificate with which the cluster was asked;
+	// State.CredentialRefused concerns this one and none that comes later.
+	Serial string
 	// AnyOwner leaves the owners of files alone.
 	AnyOwner bool
 }
@@ -61,6 +64,7 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 		nodeName:  d.NodeName,
 		clusterCA: state.CA,
 		refused:   state.CredentialRefused,
+		serial:    o.Serial,
 		bootstrap: len(state.Bootstrap) > 0,
 		timeout:   cfg.Timeouts.TLSBootstrap,
 		ports:     p,

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -70,7 +71,7 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 		c.Fields = append(c.Fields, reconcile.Field{Path: "enabled", Before: "false", After: "true"})
 	}
 	for _, a := range r.after {
-		if ch := v.Changed(a); ch != nil && ch.Disruption != reconcile.NoDisruption {
+		if ch := v.Changed(a); ch != nil && ch.Disruption != reconcile.NoDisruption && r.readAtStart(a) {
 			c.Because = append(c.Because, a)
 		}
 	}
@@ -108,6 +109,12 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 	return c, nil, nil
 }
 
+// readAtStart tells whether the kubelet reads the file at an address when it
+// starts, and never again.
+func (r *serviceResource) readAtStart(a reconcile.Address) bool {
+	return a.Name() == BootstrapKubeconfigPath || slices.Contains(r.restartFiles, a.Name())
+}
+
 func (r *serviceResource) credentialServes(v reconcile.View) bool {
 	o, ok := v.Observed(KubeletCredential).(credentialObservation)
 	return ok && o.State == cluster.CredentialValid && o.wrong == ""
@@ -116,7 +123,12 @@ func (r *serviceResource) credentialServes(v reconcile.View) bool {
 // outdated names a file that was written after the kubelet started: a run was
 // killed between the two.
 func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) string {
-	for _, path := range r.restartFiles {
+	paths := r.restartFiles
+	if _, managed := v.Observed(KubeletCredential).(credentialObservation); managed && !r.credentialServes(v) {
+		// A kubelet that runs since before does not know its bootstrap credential.
+		paths = append(slices.Clone(paths), BootstrapKubeconfigPath)
+	}
+	for _, path := range paths {
 		if o, ok := v.Observed(FileAddress(path)).(fileObservation); ok && olderThan(st.StartedAt, o.state) {
 			return path
 		}
@@ -157,10 +169,14 @@ func (r *serviceResource) waitHealthy(ctx context.Context, begin time.Time, say 
 	crash := reportCrashes(ctx, r.ports, begin, say)
 	tick := time.NewTicker(healthzEvery)
 	defer tick.Stop()
+	var last error
 	for {
 		err := r.ports.Healthz(ctx, r.healthz)
 		if err == nil {
 			return nil
+		}
+		if ctx.Err() == nil || last == nil {
+			last = err // and not that the time was over
 		}
 		select {
 		case <-tick.C:
@@ -168,7 +184,7 @@ func (r *serviceResource) waitHealthy(ctx context.Context, begin time.Time, say 
 			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
 				return cause
 			}
-			return fault.New(fault.Timeout, "not healthy after %s (timeouts.kubeletHealthCheck): %w", r.timeout, err).
+			return fault.New(fault.Timeout, "not healthy after %s (timeouts.kubeletHealthCheck): %w", r.timeout, last).
 				WithHint("%s", crash.hint("look at `journalctl -u kubelet`"))
 		}
 	}
