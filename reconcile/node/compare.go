@@ -10,8 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pmezard/go-difflib/difflib"
+	certutil "k8s.io/client-go/util/cert"
 	strictjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
@@ -384,6 +386,23 @@ func compareCA(have, want []byte) ([]reconcile.Field, []string, error) {
 		}
 	}
 	return nil, notes, nil
+}
+
+// describeCA says in a line for each certificate what nobody reads off its PEM
+// form.
+func describeCA(bundle []byte) []byte {
+	if len(bundle) == 0 {
+		return nil
+	}
+	certs, err := certutil.ParseCertsPEM(bundle)
+	if err != nil || caPins(bundle) == nil {
+		return fmt.Appendf(nil, "(%d bytes that are no CA bundle, or a broken one)\n", len(bundle))
+	}
+	var out []byte
+	for i, c := range certs {
+		out = fmt.Appendf(out, "certificate of %s, %s, until %s\n", c.Subject, cluster.SPKIPins(bundle)[i], c.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return out
 }
 
 // caPins are the distinct public keys of a bundle, sorted; nil if there is none

@@ -98,6 +98,10 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		issued.Before = o.CommonName
 	}
 	c.Fields = []reconcile.Field{issued}
+	if unmanaged(v) {
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "NoCredential", Address: KubeletCredential,
+			Seen: "the kubelet has no certificate that serves (" + c.Summary + ")", Hint: "it gets one when you start it"}}, nil
+	}
 	if !r.bootstrap {
 		return nil, nil, errNoBootstrap(fmt.Sprintf("the node's credential is %s", o.State))
 	}

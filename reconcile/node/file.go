@@ -128,7 +128,11 @@ func (r *fileResource) diff(have []byte) string {
 	if r.want.Sensitive || Sensitive(r.want.Format, have) {
 		return "" // the fields say what differs, with values masked
 	}
-	return UnifiedDiff(r.want.Path, have, r.want.Content)
+	want := r.want.Content
+	if r.want.Format == FormatCABundle {
+		have, want = describeCA(have), describeCA(want)
+	}
+	return UnifiedDiff(r.want.Path, have, want)
 }
 
 func (r *fileResource) Apply(_ context.Context, c reconcile.Change, _ reconcile.View, _ func(reconcile.Progress)) error {

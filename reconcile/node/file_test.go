@@ -41,8 +41,10 @@ func changesOf(c *reconcile.Computed) []change {
 	return out
 }
 
-func restartFor(a reconcile.Address) change {
-	return change{Address: KubeletService, Action: reconcile.Restart, Reason: reconcile.Intent,
+// restartFor is the restart that a change of a file brings with it: it has the
+// same reason.
+func restartFor(a reconcile.Address, r reconcile.Reason) change {
+	return change{Address: KubeletService, Action: reconcile.Restart, Reason: r,
 		Disruption: reconcile.KubeletRestart, Because: []reconcile.Address{a}}
 }
 
@@ -76,18 +78,18 @@ func TestFileDrift(t *testing.T) {
 	}{
 		"missing": {
 			break_:  func(m *machine) { m.must(os.Remove(m.path(KubeletConfigPath))) },
-			want:    []change{{config, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}, restartFor(config)},
+			want:    []change{{config, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Missing)},
 			summary: "does not exist",
 		},
 		"truncated": {
 			break_:  func(m *machine) { m.must(os.Truncate(m.path(KubeletConfigPath), 0)) },
-			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config)},
+			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
 			summary: "is empty",
 			fields:  brokenFile(),
 		},
 		"not YAML": {
 			break_:  func(m *machine) { m.write(KubeletConfigPath, "token: abcdef."+secretToken+"\n\t[") },
-			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config)},
+			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
 			summary: "does not parse",
 			fields:  brokenFile(),
 		},
@@ -95,7 +97,7 @@ func TestFileDrift(t *testing.T) {
 			break_: func(m *machine) {
 				m.write(KubeletConfigPath, "kind: Config\nusers: [{token: abcdef."+secretToken+"}]\n")
 			},
-			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config)},
+			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
 			summary: "does not parse",
 			fields:  brokenFile(),
 		},
@@ -154,7 +156,7 @@ func TestLeftoverIsClearedWithoutTouchingTheFile(t *testing.T) {
 	m := joined(t)
 	before, err := os.Stat(m.path(KubeletConfigPath))
 	m.must(err)
-	m.services.state.StartedAt = before.ModTime().Add(time.Millisecond)
+	m.services.state.StartedAt = time.Now() // after all files were written
 	m.write(leftoverOf(KubeletConfigPath), "half")
 	m.apply()
 	after, err := os.Stat(m.path(KubeletConfigPath))

@@ -51,6 +51,9 @@ func (r *nodeResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	}
 	c := &reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
 	switch {
+	case o.info == nil && unmanaged(v):
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "NoNode", Address: r.Address(),
+			Seen: "the cluster has no such Node", Hint: "the kubelet registers it when you start it"}}, nil
 	case o.info == nil:
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet registers it"
 		c.Fields = []reconcile.Field{{Path: "uid", After: reconcile.KnownAfterApply}}

@@ -56,7 +56,7 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 	case st.Manager == "":
 		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "NoInitSystem", Address: KubeletService,
 			Seen: "neither systemd nor OpenRC is here to run the kubelet",
-			Hint: "start the kubelet by your own means once the files are written, and restart it when they change"}}, nil
+			Hint: "start the kubelet by your own means once the files are written, restart it when they change, and then run plan again"}}, nil
 	case st.Unknown != "":
 		return nil, []reconcile.Finding{notCompared(KubeletService, st.Unknown, "run as root to compare it")}, nil
 	case !st.Found:
@@ -89,8 +89,10 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 		}
 		c.Fields = append(c.Fields, reconcile.Field{Path: "active", Before: st.State, After: "running"})
 	case len(c.Because) > 0:
-		c.Action, c.Reason = reconcile.Restart, reconcile.Intent
-		c.Summary = "reads its configuration only when it starts"
+		c.Action, c.Summary = reconcile.Restart, "reads its configuration only when it starts"
+		if ch := v.Changed(c.Because[0]); ch != nil {
+			c.Reason = ch.Reason
+		}
 		if c.Because[0] == node {
 			c.Reason, c.Summary = reconcile.Drift, "registers its Node only when it starts"
 		}
@@ -107,6 +109,13 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "is not enabled to start at boot"
 	}
 	return c, nil, nil
+}
+
+// unmanaged tells whether there is nobody who could run the kubelet but the
+// user: then there is nothing to wait for either.
+func unmanaged(v reconcile.View) bool {
+	o, ok := v.Observed(KubeletService).(serviceObservation)
+	return ok && o.Manager == ""
 }
 
 // readAtStart tells whether the kubelet reads the file at an address when it
