@@ -16,6 +16,10 @@ import (
 // catalogue §4.7); kubejoin makes sure that it can, and waits.
 const KubeletCredential reconcile.Address = "credential:kubelet"
 
+// allowIdentity is what --allow has to name before the identity of another node
+// or cluster is replaced.
+const allowIdentity = "replace-identity"
+
 type credentialObservation struct {
 	cluster.Credential
 	// wrong says why a credential that parses and has not expired does not
@@ -84,7 +88,7 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		c.Action, c.Reason, c.Summary = reconcile.Replace, reconcile.Drift, o.wrong
 		issued.Before = o.CommonName
 		if o.foreign {
-			c.Disruption, c.Allow = reconcile.Destructive, "replace-identity"
+			c.Disruption, c.Allow = reconcile.Destructive, allowIdentity
 		}
 	case cluster.CredentialAbsent:
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet asks for a client certificate"

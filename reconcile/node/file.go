@@ -249,6 +249,9 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 			c.Fields = append(c.Fields, reconcile.Field{Path: p, Before: "the credential it replaces", After: "(removed)"})
 		}
 		c.Disruption = reconcile.Destructive
+		if cred.foreign {
+			c.Allow = allowIdentity
+		}
 	}
 	return &c, nil, nil
 }

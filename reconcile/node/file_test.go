@@ -71,30 +71,30 @@ func TestJoinedMachineNeedsNothing(t *testing.T) {
 func TestFileDrift(t *testing.T) {
 	config := FileAddress(KubeletConfigPath)
 	tests := map[string]struct {
-		break_  func(*machine)
+		spoil   func(*machine)
 		want    []change
 		summary string
 		fields  []reconcile.Field
 	}{
 		"missing": {
-			break_:  func(m *machine) { m.must(os.Remove(m.path(KubeletConfigPath))) },
+			spoil:   func(m *machine) { m.must(os.Remove(m.path(KubeletConfigPath))) },
 			want:    []change{{config, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Missing)},
 			summary: "does not exist",
 		},
 		"truncated": {
-			break_:  func(m *machine) { m.must(os.Truncate(m.path(KubeletConfigPath), 0)) },
+			spoil:   func(m *machine) { m.must(os.Truncate(m.path(KubeletConfigPath), 0)) },
 			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
 			summary: "is empty",
 			fields:  brokenFile(),
 		},
 		"not YAML": {
-			break_:  func(m *machine) { m.write(KubeletConfigPath, "token: abcdef."+secretToken+"\n\t[") },
+			spoil:   func(m *machine) { m.write(KubeletConfigPath, "token: abcdef."+secretToken+"\n\t[") },
 			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
 			summary: "does not parse",
 			fields:  brokenFile(),
 		},
 		"a kubeconfig": {
-			break_: func(m *machine) {
+			spoil: func(m *machine) {
 				m.write(KubeletConfigPath, "kind: Config\nusers: [{token: abcdef."+secretToken+"}]\n")
 			},
 			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.KubeletRestart, "", nil}, restartFor(config, reconcile.Drift)},
@@ -102,18 +102,18 @@ func TestFileDrift(t *testing.T) {
 			fields:  brokenFile(),
 		},
 		"mode": {
-			break_:  func(m *machine) { m.must(os.Chmod(m.path(KubeletConfigPath), 0o666)) },
+			spoil:   func(m *machine) { m.must(os.Chmod(m.path(KubeletConfigPath), 0o666)) },
 			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 			summary: "content is right, mode or owner is not",
 			fields:  []reconcile.Field{{Path: "mode", Before: "0666", After: "0644"}},
 		},
 		"leftover": {
-			break_:  func(m *machine) { m.write(leftoverOf(KubeletConfigPath), "half") },
+			spoil:   func(m *machine) { m.write(leftoverOf(KubeletConfigPath), "half") },
 			want:    []change{{config, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 			summary: "an interrupted write left its temporary file beside it",
 		},
 		"mode and leftover": {
-			break_: func(m *machine) {
+			spoil: func(m *machine) {
 				m.must(os.Chmod(m.path(KubeletConfigPath), 0o600))
 				m.write(leftoverOf(KubeletConfigPath), "half")
 			},
@@ -122,7 +122,7 @@ func TestFileDrift(t *testing.T) {
 			fields:  []reconcile.Field{{Path: "mode", Before: "0600", After: "0644"}},
 		},
 		"a file that the kubelet watches": {
-			break_:  func(m *machine) { m.must(os.Remove(m.path(caPath))) },
+			spoil:   func(m *machine) { m.must(os.Remove(m.path(caPath))) },
 			want:    []change{{FileAddress(caPath), reconcile.Create, reconcile.Missing, reconcile.NoDisruption, "", nil}},
 			summary: "does not exist",
 		},
@@ -130,7 +130,7 @@ func TestFileDrift(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := joined(t)
-			tt.break_(m)
+			tt.spoil(m)
 			c := m.plan()
 			if diff := cmp.Diff(tt.want, changesOf(c)); diff != "" {
 				t.Fatal(diff)
@@ -269,8 +269,8 @@ func TestFurtherCAIsAnAdvisory(t *testing.T) {
 
 func TestWhatIsNoFileIsAFinding(t *testing.T) {
 	tests := map[string]struct {
-		break_ func(*machine)
-		want   reconcile.Finding
+		spoil func(*machine)
+		want  reconcile.Finding
 	}{
 		"a directory": {
 			func(m *machine) {
@@ -298,7 +298,7 @@ func TestWhatIsNoFileIsAFinding(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := joined(t)
-			tt.break_(m)
+			tt.spoil(m)
 			c := m.plan()
 			if len(c.Changes) > 0 || len(c.Findings) != 1 || c.Findings[0].Seen == "" || c.Findings[0].Hint == "" {
 				t.Fatalf("%+v", c)
@@ -344,8 +344,8 @@ func TestBootstrapFile(t *testing.T) {
 		"another token":     {cluster.Credential{State: cluster.CredentialPending}, "old", "", &change{address, reconcile.Update, reconcile.Intent, reconcile.KubeletRestart, "", nil}},
 		"not needed":        {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "", nil},
 		"no longer needed":  {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "same", "", &change{address, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
-		"other identity":    {other, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "", nil}},
-		"other, there":      {other, "same", "", &change{address, reconcile.Update, reconcile.Drift, reconcile.Destructive, "", nil}},
+		"other identity":    {other, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "replace-identity", nil}},
+		"other, there":      {other, "same", "", &change{address, reconcile.Update, reconcile.Drift, reconcile.Destructive, "replace-identity", nil}},
 		"refused":           {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "unknown authority", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "", nil}},
 		"not for this user": {cluster.Credential{State: cluster.CredentialUnreadable}, "", "", nil},
 	}

@@ -1,0 +1,255 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+)
+
+func TestCredentialChanges(t *testing.T) {
+	own := func(edit func(*cluster.Credential)) cluster.Credential {
+		c := cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:w1", Serial: "1"}
+		if edit != nil {
+			edit(&c)
+		}
+		return c
+	}
+	foreign := bundle(t, false)
+	tests := map[string]struct {
+		credential cluster.Credential
+		refused    string
+		want       *change
+		summary    string
+	}{
+		"serves":                  {credential: own(nil)},
+		"serves, CA is not known": {credential: own(func(c *cluster.Credential) { c.CA = []byte("no certificate") })},
+		"absent": {cluster.Credential{State: cluster.CredentialAbsent}, "",
+			&change{Action: reconcile.Create, Reason: reconcile.Missing, Disruption: reconcile.KubeletRestart}, "the kubelet asks for a client certificate"},
+		"pending": {cluster.Credential{State: cluster.CredentialPending}, "",
+			&change{Action: reconcile.Wait, Reason: reconcile.Missing, Disruption: reconcile.KubeletRestart}, "the kubelet asked for a client certificate and has none yet"},
+		"expired": {cluster.Credential{State: cluster.CredentialExpired, Why: "expired at noon"}, "",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.KubeletRestart}, "expired at noon"},
+		"broken": {cluster.Credential{State: cluster.CredentialBroken, Why: "does not parse"}, "",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.KubeletRestart}, "does not parse"},
+		"another node's": {own(func(c *cluster.Credential) { c.CommonName = "system:node:other" }), "",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.Destructive, Allow: "replace-identity"}, "is system:node:other, not system:node:w1"},
+		"another cluster's": {own(func(c *cluster.Credential) { c.CA = foreign }), "",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.Destructive, Allow: "replace-identity"}, "belongs to another cluster"},
+		"refused": {own(nil), "unauthorized",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.KubeletRestart}, "is refused by the API server: unauthorized"},
+		"refused, but that was the one before": {own(func(c *cluster.Credential) { c.Serial = "2" }), "unauthorized", nil, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.in.Cluster.Bootstrap, m.in.Cluster.CredentialRefused, m.options.Serial = []byte("b"), tt.refused, "1"
+			m.setCredential(tt.credential)
+			c := m.plan()
+			var got *change
+			for i, ch := range changesOf(c) {
+				if ch.Address == KubeletCredential {
+					got = &ch
+					got.Address = ""
+					if c.Changes[i].Summary != tt.summary {
+						t.Errorf("summary %q", c.Changes[i].Summary)
+					}
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestCredentialWithoutBootstrap(t *testing.T) {
+	m := joined(t)
+	m.setCredential(cluster.Credential{State: cluster.CredentialExpired})
+	_, err := m.set().Compute(t.Context())
+	if fault.ClassOf(err) != fault.Denied || !strings.Contains(fault.HintOf(err), "kubeadm token create") {
+		t.Errorf("%v, hint %q", err, fault.HintOf(err))
+	}
+	m.setCredential(cluster.Credential{State: cluster.CredentialUnreadable, Why: "may not be read"})
+	if c := m.plan(); len(c.Changes) > 0 || len(c.Findings) != 1 || c.Findings[0].Name != FindingNotCompared {
+		t.Errorf("%+v", c)
+	}
+}
+
+// waiting is a credential resource in the middle of its wait.
+func waiting(m *machine) *credentialResource {
+	return &credentialResource{nodeName: "w1", clusterCA: m.in.Cluster.CA, bootstrap: true, timeout: 5 * time.Minute, ports: m.ports()}
+}
+
+// The real file events: the kubelet writes its certificate, and the bootstrap
+// credential goes.
+func TestCredentialWaitEndsWithAFileEvent(t *testing.T) {
+	m := fresh(t)
+	m.write(BootstrapKubeconfigPath, "b")
+	m.write(KubeletKubeconfigPath, "kubelet.conf")
+	m.setCredential(cluster.Credential{State: cluster.CredentialPending})
+	done := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	go func() { done <- waiting(m).Apply(ctx, reconcile.Change{}, viewOf{}, func(reconcile.Progress) {}) }()
+	m.setCredential(m.own())
+	m.write(kubeletClientCertificate, "pem")
+	if err := <-done; err != nil || m.exists(BootstrapKubeconfigPath) {
+		t.Errorf("%v, bootstrap credential there: %v", err, m.exists(BootstrapKubeconfigPath))
+	}
+}
+
+func TestCredentialWait(t *testing.T) {
+	const pendingText = "certificate signing request csr-1 is pending: somebody has to approve it"
+	pending := cluster.CSRInfo{Name: "csr-1", State: cluster.CSRPending}
+	tests := map[string]struct {
+		act   func(m *machine)
+		class fault.Class // 0 is success
+		says  []reconcile.Progress
+		err   string
+		hint  string
+		after time.Duration
+		stays bool // the bootstrap credential
+	}{
+		"approved at once": {
+			act: func(m *machine) {
+				m.api.csrs <- pending
+				time.Sleep(pendingGrace / 2)
+				m.setCredential(m.own())
+				m.files.changed <- struct{}{}
+			},
+			after: pendingGrace / 2,
+		},
+		"approved by hand": {
+			act: func(m *machine) {
+				m.api.csrs <- pending
+				time.Sleep(time.Minute)
+				m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRIssued}
+				m.setCredential(m.own())
+				m.files.changed <- struct{}{}
+			},
+			says:  []reconcile.Progress{{Message: pendingText, Hint: "kubectl certificate approve csr-1"}},
+			after: time.Minute,
+		},
+		"approved, never signed": {
+			act:   func(m *machine) { m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRApproved, Created: time.Now()} },
+			says:  []reconcile.Progress{{Message: "certificate signing request csr-1 is approved, and waits for its signer"}},
+			class: fault.Timeout, err: "no client certificate after 5m0s (timeouts.tlsBootstrap)", hint: "the bootstrap credential stays in place", after: 5 * time.Minute, stays: true,
+		},
+		"never approved": {
+			act:   func(m *machine) { m.api.csrs <- pending },
+			says:  []reconcile.Progress{{Message: pendingText, Hint: "kubectl certificate approve csr-1"}},
+			class: fault.Timeout, err: "no client certificate", hint: "kubectl certificate approve csr-1; the bootstrap credential stays in place", after: 5 * time.Minute, stays: true,
+		},
+		"denied": {
+			act: func(m *machine) {
+				m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRDenied, Message: "not mine", Created: time.Now()}
+			},
+			class: fault.Denied, err: "certificate signing request csr-1 was denied: not mine", hint: "kubectl delete csr csr-1", stays: true,
+		},
+		"an earlier attempt was denied": {
+			act: func(m *machine) {
+				m.api.csrs <- cluster.CSRInfo{Name: "csr-0", State: cluster.CSRDenied, Created: time.Now().Add(-time.Hour)}
+				time.Sleep(time.Second)
+				m.setCredential(m.own())
+				m.files.changed <- struct{}{}
+			},
+			after: time.Second,
+		},
+		"the kubelet crashes": {
+			act: func(m *machine) {
+				m.services.watch <- host.ServiceState{Active: true}
+				m.services.watch <- host.ServiceState{Restarts: 1, LastExit: "exit status 1"}
+			},
+			says:  []reconcile.Progress{{Message: "the kubelet does not stay up (exit status 1)", Lines: []string{"no such flag"}}},
+			class: fault.Timeout, err: "no client certificate", hint: "its last word: no such flag", after: 5 * time.Minute, stays: true,
+		},
+		"issued to another node": {
+			act: func(m *machine) {
+				c := m.own()
+				c.CommonName = "system:node:other"
+				m.setCredential(c)
+				m.files.changed <- struct{}{}
+			},
+			class: fault.Timeout, err: "no client certificate", after: 5 * time.Minute, stays: true,
+		},
+		"the certificate does not work": {
+			act: func(m *machine) {
+				m.api.refuses = fault.New(fault.Denied, "unauthorized")
+				m.setCredential(m.own())
+				m.files.changed <- struct{}{}
+			},
+			class: fault.Denied, err: "the new client certificate does not work: unauthorized", stays: true,
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := fresh(t)
+			m.write(BootstrapKubeconfigPath, "b")
+			m.setCredential(cluster.Credential{State: cluster.CredentialPending})
+			synctest.Test(t, func(t *testing.T) {
+				m.files.changed = make(chan struct{}, 1)
+				m.api.csrs = make(chan cluster.CSRInfo, 2)
+				m.services.watch = make(chan host.ServiceState, 2)
+				m.services.logs = []string{"no such flag"}
+				defer close(m.services.watch)
+				go tt.act(m)
+				begin := time.Now()
+				var said told
+				err := waiting(m).Apply(t.Context(), reconcile.Change{}, viewOf{}, said.say)
+				if got := time.Since(begin); got != tt.after {
+					t.Errorf("after %s, want %s", got, tt.after)
+				}
+				synctest.Wait()
+				switch {
+				case tt.class == 0 && err != nil:
+					t.Error(err)
+				case tt.class != 0 && (err == nil || fault.ClassOf(err) != tt.class || !strings.Contains(err.Error(), tt.err) || !strings.Contains(fault.HintOf(err), tt.hint)):
+					t.Errorf("%v (%v), hint %q", err, fault.ClassOf(err), fault.HintOf(err))
+				}
+				if diff := cmp.Diff(tt.says, said.list()); diff != "" {
+					t.Error(diff)
+				}
+			})
+			if m.exists(BootstrapKubeconfigPath) != tt.stays {
+				t.Errorf("bootstrap credential there: %v", !tt.stays)
+			}
+		})
+	}
+}
+
+// A certificate issued in this run is not the one that was refused before it.
+func TestCredentialAfterARefusedOne(t *testing.T) {
+	m := fresh(t)
+	r := waiting(m)
+	r.refused, r.serial = "unauthorized", "1"
+	refused := m.own()
+	if o := r.judge(refused); !o.mustRemove() {
+		t.Errorf("%+v", o)
+	}
+	issued := m.own()
+	issued.Serial = "2"
+	m.setCredential(issued)
+	if err := r.Apply(t.Context(), reconcile.Change{}, viewOf{}, func(reconcile.Progress) {}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCredentialWaitIsInterrupted(t *testing.T) {
+	m := fresh(t)
+	m.write(BootstrapKubeconfigPath, "b")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := waiting(m).Apply(ctx, reconcile.Change{}, viewOf{}, func(reconcile.Progress) {}); !errors.Is(err, context.Canceled) || !m.exists(BootstrapKubeconfigPath) {
+		t.Errorf("%v", err)
+	}
+}
