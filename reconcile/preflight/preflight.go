@@ -16,14 +16,10 @@ import (
 type Input struct {
 	Config *kubeadm.JoinConfiguration
 	Facts  host.Facts
-	Live   bool // the running machine, not a root directory
 }
 
 // Run makes the checks that apply. Names: behaviour catalogue §6.2.
 func Run(_ context.Context, in Input) []reconcile.Finding {
-	if !in.Live {
-		return nil
-	}
 	var out []reconcile.Finding
 	fail := func(name, seen, hint string) {
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: name, Seen: seen, Hint: hint})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,41 +118,52 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		// Who builds an image without being root cannot give files to root.
 		AnyOwner: !machine.Live() && facts.EffectiveUID != 0,
 	}, ports)
+	resources, skipped := node.Skip(resources, cfg.SkipPhases)
 	if r.set, err = reconcile.NewSet(resources...); err != nil {
 		return nil, err
 	}
 	if r.computed, err = r.set.Compute(ctx); err != nil {
 		return nil, err
 	}
-	checks := preflight.Run(ctx, preflight.Input{Config: cfg, Facts: facts, Live: machine.Live()})
 	r.Plan = &reconcile.Plan{
-		Subject: reconcile.Subject{
-			Node:      desired.NodeName,
-			Server:    state.Server,
-			ClusterCA: strings.Join(cluster.SPKIPins(state.CA), ","),
-			Root:      machine.Root(),
-		},
+		Subject:  subject(desired, state, machine),
 		Changes:  r.computed.Changes,
-		Findings: append(append(r.clusterFindings(state), findings...), r.computed.Findings...),
-	}
-	if c := state.Configuration; c != nil {
-		r.Plan.Subject.Cluster, r.Plan.Subject.KubernetesVersion = c.ClusterName, c.KubernetesVersion
-	}
-	if !machine.Live() {
-		r.Plan.Findings = append(r.Plan.Findings, reconcile.Finding{
-			Severity: reconcile.SeverityInfo, Name: "FilesOnly",
-			Seen: "the kubelet's service, its credential and the Node need the running machine and are left out below --rootfs",
-		})
-	}
-	if !r.Plan.Empty() {
-		r.Plan.Findings = append(r.Plan.Findings, checks...)
+		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.computed.Findings, r.checks(ctx, facts)),
+		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 	}
 	preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)
-	r.Plan.Unseen = len(state.Unseen) > 0 && machine.Live()
-	for _, f := range r.Plan.Findings {
-		r.Plan.Incomplete = r.Plan.Incomplete || f.Name == node.FindingNotCompared || f.Severity == reconcile.SeverityError && f.Address != "" && !f.Waived
-	}
+	r.Plan.Incomplete = slices.ContainsFunc(r.Plan.Findings, func(f reconcile.Finding) bool {
+		// An error at an address is something in the way of comparing it.
+		return f.Name == node.FindingNotCompared || f.Severity == reconcile.SeverityError && f.Address != "" && !f.Waived
+	})
 	return r, nil
+}
+
+func subject(d *node.Desired, state *cluster.State, machine *host.Host) reconcile.Subject {
+	s := reconcile.Subject{
+		Node:      d.NodeName,
+		Server:    state.Server,
+		ClusterCA: strings.Join(cluster.SPKIPins(state.CA), ","),
+		Root:      machine.Root(),
+	}
+	if c := state.Configuration; c != nil {
+		s.Cluster, s.KubernetesVersion = c.ClusterName, c.KubernetesVersion
+	}
+	return s
+}
+
+// checks are what this machine needs before its plan can be applied. One that
+// has nothing to do needs nothing.
+func (r *Run) checks(ctx context.Context, facts host.Facts) []reconcile.Finding {
+	if !r.machine.Live() {
+		return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "FilesOnly",
+			Seen: "the kubelet's service, its credential and the Node need the running machine and are left out below --rootfs"}}
+	}
+	cfg := r.o.Join.Config
+	if len(r.computed.Changes) == 0 || slices.Contains(cfg.SkipPhases, "preflight") {
+		return nil
+	}
+	return preflight.Run(ctx, preflight.Input{Config: cfg, Facts: facts})
 }
 
 // Close gives back what the run holds.
