@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
@@ -23,7 +24,17 @@ func (p *Printer) line(o object) {
 	if err != nil { // cannot happen: the objects hold plain data
 		b = fmt.Appendf(nil, `{"formatVersion":%q,"type":"error","error":{"message":%q}}`, FormatVersion, err)
 	}
-	_, _ = p.o.Out.Write(append(b, '\n'))
+	// Package json escapes only the controls that JSON forbids; a terminal obeys
+	// others too. All of them are inside of strings here.
+	var out []byte
+	for _, r := range string(b) {
+		if drives(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	_, _ = p.o.Out.Write(append(out, '\n'))
 }
 
 func (p *Printer) jsonEvent(e reconcile.Event) {
@@ -63,6 +74,14 @@ func jsonError(err error) object {
 	}
 	if h := fault.HintOf(err); h != "" {
 		o["hint"] = h
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		var all []object
+		for _, e := range joined.Unwrap() {
+			all = append(all, jsonError(e))
+		}
+		o["errors"] = all
+		return o
 	}
 	var problems load.Problems
 	if errors.As(err, &problems) {

@@ -35,15 +35,23 @@ func (p *Printer) outf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Out,
 func (p *Printer) errf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Err, format, args...) }
 
 // clean makes control characters visible, so that text from a cluster, a log
-// or a file cannot move the cursor or change colours.
+// or a file cannot move the cursor, change colours, or begin a line that looks
+// like one of ours.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+		if r == '\n' || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		if r != '\t' && drives(r) {
 			return '\uFFFD'
 		}
 		return r
 	}, s)
 }
+
+// drives tells whether a terminal may do something else with a character than
+// show it.
+func drives(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 func styleOf(s reconcile.Severity) style {
 	switch s {
@@ -178,7 +186,7 @@ func (p *Printer) finding(f reconcile.Finding) {
 func summary(plan *reconcile.Plan) string {
 	if plan.Empty() {
 		if plan.Incomplete {
-			return "no changes possible beside the findings; see them for what could not be compared or made right"
+			return "no changes, but not everything could be compared or put right: see the findings"
 		}
 		return "no changes: this machine is what the configuration wants"
 	}
@@ -280,7 +288,11 @@ func (p *Printer) textError(err error) {
 		}
 		return
 	}
-	p.errf("%s %s\n", p.err(red, "error:"), clean(err.Error()))
+	first, more, _ := strings.Cut(strings.TrimSpace(err.Error()), "\n")
+	p.errf("%s %s\n", p.err(red, "error:"), clean(first))
+	for line := range strings.Lines(more) { // one for each problem of a file
+		p.errf("  %s\n", clean(strings.TrimSuffix(line, "\n")))
+	}
 	if h := fault.HintOf(err); h != "" {
 		p.errf("%s %s\n", p.err(cyan, "hint:"), clean(h))
 	}
