@@ -54,4 +54,3 @@ func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {
 	p.Applied(run.Plan, time.Since(begin), run.Requests())
 	return nil
 }
-

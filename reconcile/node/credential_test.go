@@ -141,7 +141,9 @@ func TestCredentialWait(t *testing.T) {
 			after: time.Minute,
 		},
 		"approved, never signed": {
-			act:   func(m *machine) { m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRApproved, Created: time.Now()} },
+			act: func(m *machine) {
+				m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRApproved, Created: time.Now()}
+			},
 			says:  []reconcile.Progress{{Message: "certificate signing request csr-1 is approved, and waits for its signer"}},
 			class: fault.Timeout, err: "no client certificate after 5m0s (timeouts.tlsBootstrap)", hint: "the bootstrap credential stays in place", after: 5 * time.Minute, stays: true,
 		},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -77,7 +78,7 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	owner := r.ownership(o.state)
 	switch {
 	case !equal:
-		c.Action, c.Fields, c.Diff = reconcile.Update, append(fields, owner...), r.diff(o.content)
+		c.Action, c.Fields, c.Diff = reconcile.Update, slices.Concat(fields, owner), r.diff(o.content)
 		c.Reason, c.Summary = r.contentReason(o, v)
 		if unparseable(fields) && len(o.content) > 0 {
 			// Nobody knows what it is: it could be a secret.

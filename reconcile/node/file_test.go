@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math/big"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -55,9 +54,8 @@ func (m *machine) must(err error) {
 	}
 }
 
-func leftoverOf(path string) string {
-	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".kubejoin-tmp")
-}
+// leftover is the temporary file of an interrupted write of KubeletConfigPath.
+const leftover = "/var/lib/kubelet/.config.yaml.kubejoin-tmp"
 
 func TestJoinedMachineNeedsNothing(t *testing.T) {
 	m := joined(t)
@@ -108,14 +106,14 @@ func TestFileDrift(t *testing.T) {
 			fields:  []reconcile.Field{{Path: "mode", Before: "0666", After: "0644"}},
 		},
 		"leftover": {
-			spoil:   func(m *machine) { m.write(leftoverOf(KubeletConfigPath), "half") },
+			spoil:   func(m *machine) { m.write(leftover, "half") },
 			want:    []change{{config, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 			summary: "an interrupted write left its temporary file beside it",
 		},
 		"mode and leftover": {
 			spoil: func(m *machine) {
 				m.must(os.Chmod(m.path(KubeletConfigPath), 0o600))
-				m.write(leftoverOf(KubeletConfigPath), "half")
+				m.write(leftover, "half")
 			},
 			want:    []change{{config, reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 			summary: "content is right, mode or owner is not",
@@ -143,7 +141,7 @@ func TestFileDrift(t *testing.T) {
 			if want := len(tt.want) > 1; (restarts == "restart") != want || !want && restarts != "" {
 				t.Errorf("calls %q", restarts)
 			}
-			if m.exists(leftoverOf(KubeletConfigPath)) {
+			if m.exists(leftover) {
 				t.Error("the leftover is still there")
 			}
 		})
@@ -157,7 +155,7 @@ func TestLeftoverIsClearedWithoutTouchingTheFile(t *testing.T) {
 	before, err := os.Stat(m.path(KubeletConfigPath))
 	m.must(err)
 	m.services.state.StartedAt = time.Now() // after all files were written
-	m.write(leftoverOf(KubeletConfigPath), "half")
+	m.write(leftover, "half")
 	m.apply()
 	after, err := os.Stat(m.path(KubeletConfigPath))
 	m.must(err)

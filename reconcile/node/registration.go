@@ -13,8 +13,8 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
 )
 
-// NodeAddress is the address of the Node object of a name.
-func NodeAddress(name string) reconcile.Address { return reconcile.Address("node:" + name) }
+// nodeAddress is the address of the Node object of a name.
+func nodeAddress(name string) reconcile.Address { return reconcile.Address("node:" + name) }
 
 type nodeObservation struct {
 	seen bool // the cluster was asked and answered
@@ -35,7 +35,7 @@ type nodeResource struct {
 	last nodeObservation // from the cluster's state, then from the watch
 }
 
-func (r *nodeResource) Address() reconcile.Address { return NodeAddress(r.name) }
+func (r *nodeResource) Address() reconcile.Address { return nodeAddress(r.name) }
 func (r *nodeResource) After() []reconcile.Address { return r.after }
 
 func (r *nodeResource) Observe(context.Context) (reconcile.Observation, error) {

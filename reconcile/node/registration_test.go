@@ -51,7 +51,7 @@ func TestNodeChanges(t *testing.T) {
 				return
 			}
 			got := changesOf(c)
-			if len(got) != 1 || got[0].Address != NodeAddress("w1") || !strings.Contains(c.Changes[0].Summary, tt.summary) {
+			if len(got) != 1 || got[0].Address != nodeAddress("w1") || !strings.Contains(c.Changes[0].Summary, tt.summary) {
 				t.Fatalf("%+v", c.Changes)
 			}
 			got[0].Address = ""

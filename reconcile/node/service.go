@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -75,7 +76,7 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 			c.Because = append(c.Because, a)
 		}
 	}
-	node := NodeAddress(r.nodeName)
+	node := nodeAddress(r.nodeName)
 	if o, ok := v.Observed(node).(nodeObservation); ok && o.seen && o.info == nil && st.Active && st.uptime > registrationGrace && len(c.Because) == 0 && r.credentialServes(v) {
 		// The kubelet registers its Node only when it starts (behaviour catalogue §9.5 W10).
 		c.Because = append(c.Because, node)
@@ -160,7 +161,7 @@ func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v recon
 	if err := r.ports.Services.Restart(ctx, kubeletUnit); err != nil {
 		return err
 	}
-	if r.healthz == "" || v.Changed(KubeletCredential) != nil || v.Changed(NodeAddress(r.nodeName)) != nil {
+	if r.healthz == "" || v.Changed(KubeletCredential) != nil || v.Changed(nodeAddress(r.nodeName)) != nil {
 		return nil // the certificate and the Node prove more, and come sooner
 	}
 	return r.waitHealthy(ctx, begin, say)
@@ -190,7 +191,7 @@ func (r *serviceResource) waitHealthy(ctx context.Context, begin time.Time, say 
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			if cause := context.Cause(ctx); cause != context.DeadlineExceeded {
+			if cause := context.Cause(ctx); !errors.Is(cause, context.DeadlineExceeded) {
 				return cause
 			}
 			return fault.New(fault.Timeout, "not healthy after %s (timeouts.kubeletHealthCheck): %w", r.timeout, last).

@@ -18,7 +18,7 @@ import (
 )
 
 func TestServiceCauses(t *testing.T) {
-	node, bootstrap := NodeAddress("w1"), FileAddress(BootstrapKubeconfigPath)
+	node, bootstrap := nodeAddress("w1"), FileAddress(BootstrapKubeconfigPath)
 	service := func(a reconcile.Action, r reconcile.Reason, d reconcile.Disruption, because ...reconcile.Address) change {
 		return change{Address: KubeletService, Action: a, Reason: r, Disruption: d, Because: because}
 	}
@@ -215,7 +215,7 @@ func TestHealthIsWaitedFor(t *testing.T) {
 func TestHealthIsNotWaitedForWhereMoreFollows(t *testing.T) {
 	for name, v := range map[string]viewOf{
 		"credential": {changed: map[reconcile.Address]*reconcile.Change{KubeletCredential: {}}},
-		"node":       {changed: map[reconcile.Address]*reconcile.Change{NodeAddress("w1"): {}}},
+		"node":       {changed: map[reconcile.Address]*reconcile.Change{nodeAddress("w1"): {}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := &serviceResource{nodeName: "w1", healthz: "127.0.0.1:10248", ports: Ports{Services: &fakeServices{}, Now: time.Now}}
