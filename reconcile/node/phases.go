@@ -7,12 +7,14 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile"
 )
 
+const waitBootstrap = "kubelet-wait-bootstrap"
+
 // phaseOf is kubeadm's phase that makes a worker's resource; behaviour
 // catalogue §5.
 func phaseOf(a reconcile.Address) string {
 	switch a.Kind() {
 	case "credential", "node":
-		return "kubelet-wait-bootstrap"
+		return waitBootstrap
 	}
 	return "kubelet-start"
 }
@@ -31,6 +33,8 @@ func Skip(resources []reconcile.Resource, phases []string) ([]reconcile.Resource
 		if _, ok := skipped[p]; ok {
 			skipped[p] = append(skipped[p], string(r.Address()))
 			r = observeOnly{r}
+		} else if _, ok := skipped[waitBootstrap]; ok && r.Address() == FileAddress(BootstrapKubeconfigPath) {
+			r = keepOnly{r} // it is that phase that removes it
 		}
 		out[i] = r
 	}
@@ -57,4 +61,15 @@ type observeOnly struct{ reconcile.Resource }
 
 func (observeOnly) Change(reconcile.Observation, reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	return nil, nil, nil
+}
+
+// keepOnly is a resource that is made and never removed.
+type keepOnly struct{ reconcile.Resource }
+
+func (r keepOnly) Change(o reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	c, findings, err := r.Resource.Change(o, v)
+	if c != nil && c.Action == reconcile.Delete {
+		c = nil
+	}
+	return c, findings, err
 }
