@@ -46,7 +46,7 @@ bench: ## kubeadm beside kubejoin in one run; as root on Debian
 	cd e2e && go test -count=1 -timeout 80m -v -run '^$$' -bench . -benchtime 1x ./...
 
 lab-up: ## keeps a cluster and a machine up for trying things by hand
-	cd e2e && go run ./cmd/lab up
+	cd e2e && go run ./cmd/lab -kubejoin .. up w1 w2
 
 lab-down:
 	cd e2e && go run ./cmd/lab down
