@@ -1,0 +1,269 @@
+package schemas
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v5"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/apis/load"
+)
+
+func compile(t *testing.T, n Name) *jsonschema.Schema {
+	t.Helper()
+	data, ok := Get(n)
+	if !ok {
+		t.Fatalf("no schema for %v", n)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat = true
+	if err := c.AddResource("schema.json", bytes.NewReader(data)); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("schema.json")
+	if err != nil {
+		t.Fatalf("%v: %v", n, err)
+	}
+	return s
+}
+
+// TestCompile also checks the schemas against the meta-schema of draft-07.
+func TestCompile(t *testing.T) {
+	if len(List()) == 0 {
+		t.Fatal("no schemas")
+	}
+	for _, n := range List() {
+		if s := compile(t, n); s.Draft != jsonschema.Draft7 {
+			t.Errorf("%v is not of draft-07", n)
+		}
+	}
+}
+
+func TestGet(t *testing.T) {
+	for _, n := range []Name{{}, {"v1beta4", "KubeletConfiguration"}, {"v1beta9", "JoinConfiguration"}, {"..", "doc"}} {
+		if _, ok := Get(n); ok {
+			t.Errorf("there is a schema for %v", n)
+		}
+	}
+}
+
+// refused gives where a document breaks its schema: "nodeRegistration.taints[0]".
+func refused(t *testing.T, s *jsonschema.Schema, document string) []string {
+	t.Helper()
+	data, err := yaml.YAMLToJSON([]byte(document)) // as kubeadm reads it
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v any
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	if err := decoder.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	var broken *jsonschema.ValidationError
+	if err := s.Validate(v); err == nil {
+		return nil
+	} else if !errors.As(err, &broken) {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, unit := range broken.BasicOutput().Errors {
+		path := ""
+		for step := range strings.SplitSeq(strings.TrimPrefix(unit.InstanceLocation, "/"), "/") {
+			switch {
+			case step != "" && step[0] >= '0' && step[0] <= '9':
+				path += "[" + step + "]"
+			case path == "":
+				path = step
+			default:
+				path += "." + step
+			}
+		}
+		paths = append(paths, path)
+	}
+	return paths
+}
+
+// loaded says what the program itself finds wrong.
+func loaded(t *testing.T, document string) load.Problems {
+	t.Helper()
+	join, err := load.JoinConfiguration("join.yaml", []byte(document), nil)
+	if err == nil {
+		if err = kubeadm.SetDynamicDefaults(join.Config, kubeadm.Machine{Hostname: "node-1"}); err == nil {
+			err = join.Validate()
+		}
+	}
+	var problems load.Problems
+	if err != nil && !errors.As(err, &problems) {
+		t.Fatal(err)
+	}
+	return problems
+}
+
+// inexpressible are the problems that are none of a schema: of text that is not
+// even JSON, or that compare one item with another.
+var inexpressible = []string{"duplicate", "expected a mapping to merge", "must be a word"}
+
+// TestFixtures holds the schemas against the fixtures of package load: what is
+// accepted there is accepted here, and each problem is found at its place.
+func TestFixtures(t *testing.T) {
+	inputs, err := filepath.Glob("../apis/load/testdata/*/*.yaml")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no fixtures: %v", err)
+	}
+	// What does not survive the way to JSON.
+	clean := strings.NewReplacer("  name: second\n", "", "  <<: 5\n", "", "? [a, b]\n: 1\n", "")
+	checked := 0
+	for _, input := range inputs {
+		data, err := os.ReadFile(input)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(filepath.Base(filepath.Dir(input)), func(t *testing.T) {
+			problems := loaded(t, string(data))
+			for document := range strings.SplitSeq("\n"+string(data), "\n---") {
+				document = clean.Replace(document)
+				var id struct{ APIVersion, Kind string }
+				if yaml.Unmarshal([]byte(document), &id) != nil || id.Kind != "JoinConfiguration" {
+					continue
+				}
+				n := Name{strings.TrimPrefix(id.APIVersion, "kubeadm.k8s.io/"), id.Kind}
+				if _, ok := Get(n); !ok {
+					continue
+				}
+				checked++
+				paths := refused(t, compile(t, n), document)
+				if len(problems) == 0 && len(paths) > 0 {
+					t.Errorf("the schema refuses a good file at %q", paths)
+				}
+				for _, p := range problems {
+					if p.Path == "" || slices.ContainsFunc(inexpressible, func(s string) bool { return strings.Contains(p.Message, s) }) {
+						continue
+					}
+					// An unknown or missing field is found in the object around it.
+					found := func(path string) bool {
+						return path == p.Path || path == parent(p.Path) || p.Message == "unknown field" && strings.HasPrefix(p.Path, path+".")
+					}
+					if !slices.ContainsFunc(paths, found) {
+						t.Errorf("the schema does not see %s (only %q)", p, paths)
+					}
+				}
+			}
+		})
+	}
+	if checked == 0 {
+		t.Error("no fixture was checked")
+	}
+}
+
+func parent(path string) string { return path[:max(0, strings.LastIndexAny(path, ".["))] }
+
+const header = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n"
+
+const good = header + `
+discovery:
+  bootstrapToken:
+    token: abcdef.0123456789abcdef
+    apiServerEndpoint: 10.0.0.1:6443
+    unsafeSkipCAVerification: true
+`
+
+// TestAgreement tries what one field may hold, on the schema and on the program.
+func TestAgreement(t *testing.T) {
+	schema := compile(t, Name{"v1beta4", "JoinConfiguration"})
+	for _, tt := range []struct {
+		field     string
+		good, bad []string
+	}{
+		{"caCertPath: %s", []string{"/x.crt", `""`, "null"}, []string{"x.crt", "/x.pem", "5", "[]"}},
+		{"controlPlane: %s", []string{"null", "{}"}, []string{"true", `""`}},
+		{"controlPlane: {certificateKey: %s}", []string{`""`, strings.Repeat("aB", 32)}, []string{"ab", strings.Repeat("xy", 32)}},
+		{"controlPlane: {localAPIEndpoint: {advertiseAddress: %s}}",
+			[]string{`""`, "10.0.0.1", "010.0.0.1", `"fd00::1"`, `"::"`, `"::ffff:1.2.3.4"`}, []string{"cp1", "10.0.0.1:6443", "10.0.0"}},
+		{"controlPlane: {localAPIEndpoint: {bindPort: %s}}", []string{"1", "0", "65535", "0x1a0b", "null"}, []string{"-1", "65536", "1.5", `"6443"`}},
+		{"dryRun: %s", []string{"true", "no"}, []string{`"true"`, "1"}},
+		{"nodeRegistration: {name: %s}", []string{`""`, `" CP.Example "`, "n1"}, []string{"a_b", "-a", "a..b", "5"}},
+		{"nodeRegistration: {criSocket: %s}", []string{`""`, "/run/x.sock", "unix:///run/x.sock"}, []string{"http://x", "unix://", "unix:///", "x.sock", "/"}},
+		{"nodeRegistration: {taints: %s}",
+			[]string{"null", "[]", "[{key: a.b/c, effect: NoExecute}]", `[{key: a, value: "", effect: NoSchedule, timeAdded: "2026-01-02T03:04:05Z"}]`, "[{key: a, effect: NoSchedule, timeAdded: null}]"},
+			[]string{"{}", "[a]", "[{effect: NoSchedule}]", "[{key: a}]", "[{key: a, effect: Never}]", "[{key: a b, effect: NoSchedule}]",
+				"[{key: a, value: b c, effect: NoSchedule}]", "[{key: a, effect: NoSchedule, timeAdded: soon}]", "[{key: a, effect: NoSchedule, x: y}]"}},
+		{"nodeRegistration: {kubeletExtraArgs: %s}", []string{"[]", `[{name: v, value: "5"}]`, "[{name: v}]"},
+			[]string{`{v: "5"}`, "[{value: x}]", "[{name: --v, value: x}]", "[{name: v=5, value: x}]", "[{name: v, value: 5}]", `[{name: ""}]`, "[{name: v, value: x, mergeMethod: append}]"}},
+		{"nodeRegistration: {ignorePreflightErrors: %s}", []string{"[]", "[All]", "[Swap, NumCPU]"}, []string{"[Swap, ALL]", "Swap"}},
+		{"nodeRegistration: {imagePullPolicy: %s}", []string{"Always", "IfNotPresent", "Never"}, []string{"always", "true"}},
+		{"skipPhases: %s", []string{"null", "[]", "[preflight, control-plane-join/all]"}, []string{"[prefligth]", "preflight"}},
+		{"patches: %s", []string{"null", "{}", "{directory: x}"}, []string{"x", "{dir: x}"}},
+		{"timeouts: {discovery: %s}", []string{"5m", "1h2m3.5s", `"0"`, "0s", "+1ms", ".5s", "1µs", "null"},
+			[]string{"5", "-1s", "5 minutes", "1d", `"5"`, "m", "[]"}},
+		{"%s: x", nil, []string{"Discovery", "clusterName", `"a.b"`}},
+	} {
+		for _, value := range tt.good {
+			document := good + fmt.Sprintf(tt.field, value) + "\n"
+			if paths := refused(t, schema, document); paths != nil {
+				t.Errorf("%s is refused by the schema at %q", fmt.Sprintf(tt.field, value), paths)
+			}
+			if problems := loaded(t, document); problems != nil {
+				t.Errorf("%s is refused by the program: %v", fmt.Sprintf(tt.field, value), problems)
+			}
+		}
+		for _, value := range tt.bad {
+			document := good + fmt.Sprintf(tt.field, value) + "\n"
+			if refused(t, schema, document) == nil {
+				t.Errorf("%s is accepted by the schema", fmt.Sprintf(tt.field, value))
+			}
+			if loaded(t, document) == nil {
+				t.Errorf("%s is accepted by the program", fmt.Sprintf(tt.field, value))
+			}
+		}
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	schema := compile(t, Name{"v1beta4", "JoinConfiguration"})
+	const rest = "token: abcdef.0123456789abcdef, apiServerEndpoint: 'a:1'"
+	pin := "sha256:" + strings.Repeat("0f", 32)
+	for _, tt := range []struct {
+		discovery string
+		good      bool
+	}{
+		{"{file: {kubeConfigPath: /x}}", true},
+		{"{file: {kubeConfigPath: https://x/y}, tlsBootstrapToken: abcdef.0123456789abcdef}", true},
+		{"{bootstrapToken: {" + rest + ", unsafeSkipCAVerification: true}}", true},
+		{"{bootstrapToken: {" + rest + ", caCertHashes: [" + pin + "]}}", true},
+		{"{bootstrapToken: {" + rest + ", caCertHashes: [" + pin + "], unsafeSkipCAVerification: false}, tlsBootstrapToken: ''}", true},
+		{"{bootstrapToken: {token: abcdef.0123456789abcdef, apiServerEndpoint: '[fd00::1]:6443', caCertHashes: [" + pin + "]}}", true},
+
+		{"null", false},
+		{"{}", false},
+		{"{file: {}}", false},
+		{"{file: {kubeConfigPath: ''}}", false},
+		{"{file: {kubeConfigPath: /x}, tlsBootstrapToken: x}", false},
+		{"{file: {kubeConfigPath: /x}, timeout: 5m}", false},
+		{"{bootstrapToken: {" + rest + "}}", false},
+		{"{bootstrapToken: {" + rest + ", caCertHashes: []}}", false},
+		{"{bootstrapToken: {" + rest + ", caCertHashes: [sha256:0f]}}", false},
+		{"{bootstrapToken: {" + rest + ", unsafeSkipCAVerification: true}, file: {kubeConfigPath: /x}}", false},
+		{"{bootstrapToken: {token: abcdef.0123456789abcdef, unsafeSkipCAVerification: true}}", false},
+		{"{bootstrapToken: {apiServerEndpoint: 'a:1', unsafeSkipCAVerification: true}}", false},
+		{"{bootstrapToken: {token: abcdef.0123456789abcdef, apiServerEndpoint: 'https://a:1', unsafeSkipCAVerification: true}}", false},
+		{"{bootstrapToken: {token: abcdef.0123456789abcdef, apiServerEndpoint: a, unsafeSkipCAVerification: true}}", false},
+	} {
+		document := header + "discovery: " + tt.discovery + "\n"
+		if paths := refused(t, schema, document); (paths == nil) != tt.good {
+			t.Errorf("schema, %s: %q", tt.discovery, paths)
+		}
+		if problems := loaded(t, document); (problems == nil) != tt.good {
+			t.Errorf("program, %s: %v", tt.discovery, problems)
+		}
+	}
+}
