@@ -112,17 +112,21 @@ func ClassOf(err error) Class {
 	return Internal
 }
 
-// HintOf is the first hint found from the outside in; "" if there is none.
+// HintOf is the first hint found from the outside in, in joined errors from the
+// first to the last; "" if there is none.
 func HintOf(err error) string {
-	for err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			return ""
+	if e, ok := err.(*Error); ok && e.Hint != "" { //nolint:errorlint // the chain is followed below
+		return e.Hint
+	}
+	switch x := err.(type) { //nolint:errorlint // as above
+	case interface{ Unwrap() error }:
+		return HintOf(x.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, e := range x.Unwrap() {
+			if h := HintOf(e); h != "" {
+				return h
+			}
 		}
-		if e.Hint != "" {
-			return e.Hint
-		}
-		err = e.Err
 	}
 	return ""
 }
