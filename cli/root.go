@@ -79,10 +79,11 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		Example: `  kubejoin plan  -f join.yaml
   kubejoin apply -f join.yaml
   kubejoin join  cp1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:1234..cdef`,
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return g.check() },
+		SilenceErrors:              true,
+		SuggestionsMinimumDistance: 2,
+		SilenceUsage:               true,
+		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
+		PersistentPreRunE:          func(*cobra.Command, []string) error { return g.check() },
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(c, args[0])
