@@ -191,7 +191,7 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 		return err
 	}
 	if r.Plan.Empty() {
-		return nil
+		return uncompared(r.Plan)
 	}
 	release, err := r.machine.Lock()
 	if err != nil {
@@ -202,6 +202,22 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 		return err
 	}
 	return r.set.Converged(ctx)
+}
+
+// uncompared is the error of an apply that found nothing to do because it could
+// not look everywhere.
+func uncompared(p *reconcile.Plan) error {
+	var what []string
+	for _, f := range p.Findings {
+		if f.Name == node.FindingNotCompared && f.Address != "" {
+			what = append(what, string(f.Address))
+		}
+	}
+	if len(what) == 0 {
+		return nil
+	}
+	return fault.New(fault.Preflight, "not everything could be compared: %s", strings.Join(what, ", ")).
+		WithHint("run as root; `kubejoin plan` says why for each")
 }
 
 func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
