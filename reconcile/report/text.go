@@ -259,8 +259,8 @@ func (p *Printer) Applied(plan *reconcile.Plan, elapsed time.Duration, requests 
 	if plan.Empty() {
 		return // the plan said so
 	}
-	p.outf("%s\n", p.out(bold, fmt.Sprintf("applied %d %s in %s: this machine is node %s",
-		len(plan.Changes), plural(len(plan.Changes), "change"), seconds(elapsed), clean(plan.Subject.Node))))
+	p.outf("%s\n", p.out(bold, fmt.Sprintf("applied %d %s in %s",
+		len(plan.Changes), plural(len(plan.Changes), "change"), seconds(elapsed))))
 }
 
 func plural(n int, word string) string {
