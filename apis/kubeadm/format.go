@@ -12,3 +12,9 @@ func (BootstrapTokenDiscovery) Format(f fmt.State, _ rune) {
 
 // Format keeps the certificate key out of every fmt verb.
 func (JoinControlPlane) Format(f fmt.State, _ rune) { fmt.Fprint(f, "JoinControlPlane(sensitive)") }
+
+// Format keeps the token out of every fmt verb.
+func (BootstrapToken) Format(f fmt.State, _ rune) { fmt.Fprint(f, "BootstrapToken(sensitive)") }
+
+// Format keeps the tokens and the certificate key out of every fmt verb.
+func (InitConfiguration) Format(f fmt.State, _ rune) { fmt.Fprint(f, "InitConfiguration(sensitive)") }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // JoinConfiguration says how this machine joins a cluster.
@@ -93,6 +94,102 @@ const (
 	MergePrepend MergeMethod = "prepend"
 )
 
+// InitConfiguration says how the first control plane of a cluster comes to be.
+// kubejoin runs no init: it reads the kind to check, migrate and explain it.
+type InitConfiguration struct {
+	BootstrapTokens  []BootstrapToken
+	NodeRegistration NodeRegistration
+	LocalAPIEndpoint APIEndpoint
+	// CertificateKey encrypts the kubeadm-certs Secret: 32 bytes in hex. Secret.
+	CertificateKey string
+	SkipPhases     []string
+	Patches        *Patches
+	Timeouts       Timeouts
+	DryRun         bool
+}
+
+// BootstrapToken is a token that init creates.
+type BootstrapToken struct {
+	// Token is as in BootstrapTokenDiscovery; empty means that init makes one up.
+	Token       string
+	Description string
+	// TTL is how long it is valid; 0 is for ever, nil means that Expires counts.
+	TTL     *time.Duration
+	Expires *metav1.Time
+	Usages  []string
+	Groups  []string
+}
+
+// ResetConfiguration says how "kubeadm reset" undoes a join.
+// Fields: behaviour catalogue §10.
+type ResetConfiguration struct {
+	CertificatesDir       string
+	CleanupTmpDir         bool
+	CRISocket             string
+	DryRun                bool
+	Force                 bool
+	IgnorePreflightErrors []string
+	SkipPhases            []string
+	UnmountFlags          []string
+	Timeouts              Timeouts
+}
+
+// UpgradeConfiguration says how "kubeadm upgrade" behaves. Fields: behaviour
+// catalogue §1.9.
+type UpgradeConfiguration struct {
+	Apply    UpgradeApply
+	Diff     UpgradeDiff
+	Node     UpgradeNode
+	Plan     UpgradePlan
+	Timeouts Timeouts
+}
+
+// UpgradeApply is for "kubeadm upgrade apply".
+type UpgradeApply struct {
+	KubernetesVersion         string
+	AllowExperimentalUpgrades *bool
+	AllowRCUpgrades           *bool
+	CertificateRenewal        *bool
+	DryRun                    *bool
+	EtcdUpgrade               *bool
+	ForceUpgrade              *bool
+	IgnorePreflightErrors     []string
+	Patches                   *Patches
+	PrintConfig               *bool
+	SkipPhases                []string
+	ImagePullPolicy           corev1.PullPolicy
+	ImagePullSerial           *bool
+}
+
+// UpgradeDiff is for "kubeadm upgrade diff".
+type UpgradeDiff struct {
+	KubernetesVersion string
+	ContextLines      int
+}
+
+// UpgradeNode is for "kubeadm upgrade node".
+type UpgradeNode struct {
+	CertificateRenewal    *bool
+	DryRun                *bool
+	EtcdUpgrade           *bool
+	IgnorePreflightErrors []string
+	SkipPhases            []string
+	Patches               *Patches
+	ImagePullPolicy       corev1.PullPolicy
+	ImagePullSerial       *bool
+}
+
+// UpgradePlan is for "kubeadm upgrade plan".
+type UpgradePlan struct {
+	KubernetesVersion         string
+	AllowExperimentalUpgrades *bool
+	AllowRCUpgrades           *bool
+	DryRun                    *bool
+	EtcdUpgrade               *bool
+	IgnorePreflightErrors     []string
+	PrintConfig               *bool
+}
+
 // Patches names the folder of patches for generated files.
 type Patches struct {
 	Directory string
@@ -128,6 +225,8 @@ type ClusterConfiguration struct {
 	Etcd                        Etcd
 	DNS                         DNS
 	Proxy                       Proxy
+	// UseHyperKubeImage is of v1beta1 and v1beta2, and means nothing any more.
+	UseHyperKubeImage bool
 }
 
 // Networking holds the cluster's address ranges; dual-stack ones are
@@ -149,6 +248,10 @@ type ControlPlaneComponent struct {
 type APIServer struct {
 	ControlPlaneComponent
 	CertSANs []string
+	// TimeoutForControlPlane is of the versions up to v1beta3. Later it is
+	// InitConfiguration's Timeouts.ControlPlaneComponentHealthCheck, which only a
+	// whole file can tell (behaviour catalogue §1.3). nil if it is not set.
+	TimeoutForControlPlane *time.Duration
 }
 
 // HostPathMount is a folder or file of the host in a static pod.
@@ -191,6 +294,8 @@ type DNS struct {
 	Disabled        bool
 	ImageRepository string
 	ImageTag        string
+	// Type is of v1beta1 and v1beta2, and empty for CoreDNS, the only one there is.
+	Type string
 }
 
 // Proxy is the kube-proxy add-on.

@@ -37,9 +37,9 @@ func render(t *testing.T, data []byte) string {
 		checkProblems(t, err)
 		return err.Error() + "\n"
 	}
-	external, err := v1beta4.FromInternalJoinConfiguration(join.Config)
-	if err != nil {
-		t.Fatal(err)
+	external, lost := v1beta4.FromInternalJoinConfiguration(join.Config)
+	if lost != nil {
+		t.Fatal(lost)
 	}
 	text, err := yaml.Marshal(external)
 	if err != nil {
@@ -253,7 +253,7 @@ func TestFromObject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := join.Config.ControlPlane.LocalAPIEndpoint.BindPort; got != v1beta4.DefaultBindPort {
+	if got := join.Config.ControlPlane.LocalAPIEndpoint.BindPort; got != kubeadm.DefaultBindPort {
 		t.Errorf("port %d: no static defaults", got)
 	}
 	if pos, ok := join.Position("discovery"); ok {

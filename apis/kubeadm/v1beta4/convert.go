@@ -1,286 +1,81 @@
 package v1beta4
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/kubejoin/kubejoin/apis/internal/convert"
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
-// ToInternalJoinConfiguration converts a configuration to the internal version.
-// It sets no defaults. The two share no memory, and a nil list stays different
-// from an empty one.
+// Conversions set no defaults, and their two sides share no memory. Those from
+// the internal version also give the paths of what this version cannot express;
+// their input has its static defaults.
+
+// ToInternalJoinConfiguration converts to the internal version.
 func ToInternalJoinConfiguration(in *JoinConfiguration) *kubeadm.JoinConfiguration {
-	node := in.NodeRegistration
-	out := &kubeadm.JoinConfiguration{
-		NodeRegistration: kubeadm.NodeRegistration{
-			Name:                  node.Name,
-			CRISocket:             node.CRISocket,
-			Taints:                convertEach(node.Taints, copyTaint),
-			KubeletExtraArgs:      convertEach(node.KubeletExtraArgs, argToInternal),
-			IgnorePreflightErrors: slices.Clone(node.IgnorePreflightErrors),
-			ImagePullPolicy:       node.ImagePullPolicy,
-			ImagePullSerial:       clonePointer(node.ImagePullSerial),
-		},
-		CACertPath: in.CACertPath,
-		Discovery:  kubeadm.Discovery{TLSBootstrapToken: in.Discovery.TLSBootstrapToken},
-		SkipPhases: slices.Clone(in.SkipPhases),
-		DryRun:     in.DryRun,
-	}
-	if token := in.Discovery.BootstrapToken; token != nil {
-		out.Discovery.BootstrapToken = &kubeadm.BootstrapTokenDiscovery{
-			Token:                    token.Token,
-			APIServerEndpoint:        token.APIServerEndpoint,
-			CACertHashes:             slices.Clone(token.CACertHashes),
-			UnsafeSkipCAVerification: token.UnsafeSkipCAVerification,
-		}
-	}
-	if file := in.Discovery.File; file != nil {
-		out.Discovery.File = &kubeadm.FileDiscovery{KubeConfigPath: file.KubeConfigPath}
-	}
-	if cp := in.ControlPlane; cp != nil {
-		out.ControlPlane = &kubeadm.JoinControlPlane{
-			LocalAPIEndpoint: kubeadm.APIEndpoint(cp.LocalAPIEndpoint),
-			CertificateKey:   cp.CertificateKey,
-		}
-	}
-	if in.Patches != nil {
-		out.Patches = &kubeadm.Patches{Directory: in.Patches.Directory}
-	}
-	if t := in.Timeouts; t != nil {
-		out.Timeouts = kubeadm.Timeouts{
-			ControlPlaneComponentHealthCheck: durationToInternal(t.ControlPlaneComponentHealthCheck),
-			KubeletHealthCheck:               durationToInternal(t.KubeletHealthCheck),
-			KubernetesAPICall:                durationToInternal(t.KubernetesAPICall),
-			EtcdAPICall:                      durationToInternal(t.EtcdAPICall),
-			TLSBootstrap:                     durationToInternal(t.TLSBootstrap),
-			Discovery:                        durationToInternal(t.Discovery),
-			UpgradeManifests:                 durationToInternal(t.UpgradeManifests),
-		}
-	}
-	return out
+	return convert.To[kubeadm.JoinConfiguration](in)
 }
 
-// FromInternalJoinConfiguration converts a configuration from the internal
-// version. The error names an argument whose merge method this version cannot
-// express; dropping the method would turn "append" into "replace".
-func FromInternalJoinConfiguration(in *kubeadm.JoinConfiguration) (*JoinConfiguration, error) {
-	node := in.NodeRegistration
-	args, err := argsFromInternal("nodeRegistration.kubeletExtraArgs", node.KubeletExtraArgs)
-	if err != nil {
-		return nil, err
-	}
-	out := &JoinConfiguration{
-		TypeMeta: metav1.TypeMeta{APIVersion: APIVersion, Kind: "JoinConfiguration"},
-		DryRun:   in.DryRun,
-		NodeRegistration: NodeRegistrationOptions{
-			Name:                  node.Name,
-			CRISocket:             node.CRISocket,
-			Taints:                convertEach(node.Taints, copyTaint),
-			KubeletExtraArgs:      args,
-			IgnorePreflightErrors: slices.Clone(node.IgnorePreflightErrors),
-			ImagePullPolicy:       node.ImagePullPolicy,
-			ImagePullSerial:       clonePointer(node.ImagePullSerial),
-		},
-		CACertPath: in.CACertPath,
-		Discovery:  Discovery{TLSBootstrapToken: in.Discovery.TLSBootstrapToken},
-		SkipPhases: slices.Clone(in.SkipPhases),
-		Timeouts: &Timeouts{
-			ControlPlaneComponentHealthCheck: durationFromInternal(in.Timeouts.ControlPlaneComponentHealthCheck),
-			KubeletHealthCheck:               durationFromInternal(in.Timeouts.KubeletHealthCheck),
-			KubernetesAPICall:                durationFromInternal(in.Timeouts.KubernetesAPICall),
-			EtcdAPICall:                      durationFromInternal(in.Timeouts.EtcdAPICall),
-			TLSBootstrap:                     durationFromInternal(in.Timeouts.TLSBootstrap),
-			Discovery:                        durationFromInternal(in.Timeouts.Discovery),
-			UpgradeManifests:                 durationFromInternal(in.Timeouts.UpgradeManifests),
-		},
-	}
-	if token := in.Discovery.BootstrapToken; token != nil {
-		out.Discovery.BootstrapToken = &BootstrapTokenDiscovery{
-			Token:                    token.Token,
-			APIServerEndpoint:        token.APIServerEndpoint,
-			CACertHashes:             slices.Clone(token.CACertHashes),
-			UnsafeSkipCAVerification: token.UnsafeSkipCAVerification,
-		}
-	}
-	if file := in.Discovery.File; file != nil {
-		out.Discovery.File = &FileDiscovery{KubeConfigPath: file.KubeConfigPath}
-	}
-	if cp := in.ControlPlane; cp != nil {
-		out.ControlPlane = &JoinControlPlane{
-			LocalAPIEndpoint: APIEndpoint(cp.LocalAPIEndpoint),
-			CertificateKey:   cp.CertificateKey,
-		}
-	}
-	if in.Patches != nil {
-		out.Patches = &Patches{Directory: in.Patches.Directory}
-	}
-	return out, nil
+// FromInternalJoinConfiguration converts from the internal version, and says
+// what is lost.
+func FromInternalJoinConfiguration(in *kubeadm.JoinConfiguration) (*JoinConfiguration, []string) {
+	out := convert.To[JoinConfiguration](in)
+	out.TypeMeta = typeMeta("JoinConfiguration")
+	return out, convert.Lost(in, ToInternalJoinConfiguration(out))
 }
 
-// ToInternalClusterConfiguration converts a configuration to the internal
-// version. It sets no defaults. The two share no memory.
+// ToInternalInitConfiguration converts to the internal version.
+func ToInternalInitConfiguration(in *InitConfiguration) *kubeadm.InitConfiguration {
+	return convert.To[kubeadm.InitConfiguration](in)
+}
+
+// FromInternalInitConfiguration converts from the internal version, and says
+// what is lost.
+func FromInternalInitConfiguration(in *kubeadm.InitConfiguration) (*InitConfiguration, []string) {
+	out := convert.To[InitConfiguration](in)
+	out.TypeMeta = typeMeta("InitConfiguration")
+	return out, convert.Lost(in, ToInternalInitConfiguration(out))
+}
+
+// ToInternalClusterConfiguration converts to the internal version.
 func ToInternalClusterConfiguration(in *ClusterConfiguration) *kubeadm.ClusterConfiguration {
-	out := &kubeadm.ClusterConfiguration{
-		KubernetesVersion:           in.KubernetesVersion,
-		ControlPlaneEndpoint:        in.ControlPlaneEndpoint,
-		ClusterName:                 in.ClusterName,
-		CertificatesDir:             in.CertificatesDir,
-		ImageRepository:             in.ImageRepository,
-		FeatureGates:                maps.Clone(in.FeatureGates),
-		EncryptionAlgorithm:         string(in.EncryptionAlgorithm),
-		CertificateValidityPeriod:   durationToInternal(in.CertificateValidityPeriod),
-		CACertificateValidityPeriod: durationToInternal(in.CACertificateValidityPeriod),
-		Networking:                  kubeadm.Networking(in.Networking),
-		APIServer: kubeadm.APIServer{
-			ControlPlaneComponent: componentToInternal(in.APIServer.ControlPlaneComponent),
-			CertSANs:              slices.Clone(in.APIServer.CertSANs),
-		},
-		ControllerManager: componentToInternal(in.ControllerManager),
-		Scheduler:         componentToInternal(in.Scheduler),
-		DNS:               kubeadm.DNS(in.DNS),
-		Proxy:             kubeadm.Proxy(in.Proxy),
-	}
-	if local := in.Etcd.Local; local != nil {
-		out.Etcd.Local = &kubeadm.LocalEtcd{
-			ImageRepository: local.ImageRepository,
-			ImageTag:        local.ImageTag,
-			DataDir:         local.DataDir,
-			ExtraArgs:       convertEach(local.ExtraArgs, argToInternal),
-			ExtraEnvs:       convertEach(local.ExtraEnvs, copyEnv),
-			ServerCertSANs:  slices.Clone(local.ServerCertSANs),
-			PeerCertSANs:    slices.Clone(local.PeerCertSANs),
-		}
-	}
-	if external := in.Etcd.External; external != nil {
-		out.Etcd.External = &kubeadm.ExternalEtcd{
-			Endpoints:     slices.Clone(external.Endpoints),
-			HTTPEndpoints: slices.Clone(external.HTTPEndpoints),
-			CAFile:        external.CAFile,
-			CertFile:      external.CertFile,
-			KeyFile:       external.KeyFile,
-		}
-	}
-	return out
+	return convert.To[kubeadm.ClusterConfiguration](in)
 }
 
-// FromInternalClusterConfiguration converts a configuration from the internal
-// version. The error is as for FromInternalJoinConfiguration.
-func FromInternalClusterConfiguration(in *kubeadm.ClusterConfiguration) (*ClusterConfiguration, error) {
-	out := &ClusterConfiguration{
-		TypeMeta:                    metav1.TypeMeta{APIVersion: APIVersion, Kind: "ClusterConfiguration"},
-		KubernetesVersion:           in.KubernetesVersion,
-		ControlPlaneEndpoint:        in.ControlPlaneEndpoint,
-		ClusterName:                 in.ClusterName,
-		CertificatesDir:             in.CertificatesDir,
-		ImageRepository:             in.ImageRepository,
-		FeatureGates:                maps.Clone(in.FeatureGates),
-		EncryptionAlgorithm:         EncryptionAlgorithm(in.EncryptionAlgorithm),
-		CertificateValidityPeriod:   durationFromInternal(in.CertificateValidityPeriod),
-		CACertificateValidityPeriod: durationFromInternal(in.CACertificateValidityPeriod),
-		Networking:                  Networking(in.Networking),
-		APIServer:                   APIServer{CertSANs: slices.Clone(in.APIServer.CertSANs)},
-		DNS:                         DNS(in.DNS),
-		Proxy:                       Proxy(in.Proxy),
-	}
-	var err error
-	if out.APIServer.ControlPlaneComponent, err = componentFromInternal("apiServer", in.APIServer.ControlPlaneComponent); err != nil {
-		return nil, err
-	}
-	if out.ControllerManager, err = componentFromInternal("controllerManager", in.ControllerManager); err != nil {
-		return nil, err
-	}
-	if out.Scheduler, err = componentFromInternal("scheduler", in.Scheduler); err != nil {
-		return nil, err
-	}
-	if local := in.Etcd.Local; local != nil {
-		args, err := argsFromInternal("etcd.local.extraArgs", local.ExtraArgs)
-		if err != nil {
-			return nil, err
-		}
-		out.Etcd.Local = &LocalEtcd{
-			ImageRepository: local.ImageRepository,
-			ImageTag:        local.ImageTag,
-			DataDir:         local.DataDir,
-			ExtraArgs:       args,
-			ExtraEnvs:       convertEach(local.ExtraEnvs, copyEnv),
-			ServerCertSANs:  slices.Clone(local.ServerCertSANs),
-			PeerCertSANs:    slices.Clone(local.PeerCertSANs),
-		}
-	}
-	if external := in.Etcd.External; external != nil {
-		out.Etcd.External = &ExternalEtcd{
-			Endpoints:     slices.Clone(external.Endpoints),
-			HTTPEndpoints: slices.Clone(external.HTTPEndpoints),
-			CAFile:        external.CAFile,
-			CertFile:      external.CertFile,
-			KeyFile:       external.KeyFile,
-		}
-	}
-	return out, nil
+// FromInternalClusterConfiguration converts from the internal version, and says
+// what is lost.
+func FromInternalClusterConfiguration(in *kubeadm.ClusterConfiguration) (*ClusterConfiguration, []string) {
+	out := convert.To[ClusterConfiguration](in)
+	out.TypeMeta = typeMeta("ClusterConfiguration")
+	return out, convert.Lost(in, ToInternalClusterConfiguration(out))
 }
 
-func componentToInternal(in ControlPlaneComponent) kubeadm.ControlPlaneComponent {
-	return kubeadm.ControlPlaneComponent{
-		ExtraArgs:    convertEach(in.ExtraArgs, argToInternal),
-		ExtraVolumes: convertEach(in.ExtraVolumes, func(v HostPathMount) kubeadm.HostPathMount { return kubeadm.HostPathMount(v) }),
-		ExtraEnvs:    convertEach(in.ExtraEnvs, copyEnv),
-	}
+// ToInternalResetConfiguration converts to the internal version.
+func ToInternalResetConfiguration(in *ResetConfiguration) *kubeadm.ResetConfiguration {
+	return convert.To[kubeadm.ResetConfiguration](in)
 }
 
-func componentFromInternal(path string, in kubeadm.ControlPlaneComponent) (ControlPlaneComponent, error) {
-	args, err := argsFromInternal(path+".extraArgs", in.ExtraArgs)
-	return ControlPlaneComponent{
-		ExtraArgs:    args,
-		ExtraVolumes: convertEach(in.ExtraVolumes, func(v kubeadm.HostPathMount) HostPathMount { return HostPathMount(v) }),
-		ExtraEnvs:    convertEach(in.ExtraEnvs, copyEnv),
-	}, err
+// FromInternalResetConfiguration converts from the internal version, and says
+// what is lost.
+func FromInternalResetConfiguration(in *kubeadm.ResetConfiguration) (*ResetConfiguration, []string) {
+	out := convert.To[ResetConfiguration](in)
+	out.TypeMeta = typeMeta("ResetConfiguration")
+	return out, convert.Lost(in, ToInternalResetConfiguration(out))
 }
 
-func argToInternal(a Arg) kubeadm.Arg { return kubeadm.Arg{Name: a.Name, Value: a.Value} }
-
-func argsFromInternal(path string, in []kubeadm.Arg) ([]Arg, error) {
-	for i, a := range in {
-		if a.MergeMethod != kubeadm.MergeReplace {
-			return nil, fmt.Errorf("%s[%d].mergeMethod: %q cannot be expressed in %s", path, i, a.MergeMethod, APIVersion)
-		}
-	}
-	return convertEach(in, func(a kubeadm.Arg) Arg { return Arg{Name: a.Name, Value: a.Value} }), nil
+// ToInternalUpgradeConfiguration converts to the internal version.
+func ToInternalUpgradeConfiguration(in *UpgradeConfiguration) *kubeadm.UpgradeConfiguration {
+	return convert.To[kubeadm.UpgradeConfiguration](in)
 }
 
-func copyTaint(t corev1.Taint) corev1.Taint { return *t.DeepCopy() }
-
-func copyEnv(e corev1.EnvVar) corev1.EnvVar { return *e.DeepCopy() }
-
-func durationToInternal(d *metav1.Duration) time.Duration {
-	if d == nil {
-		return 0
-	}
-	return d.Duration
+// FromInternalUpgradeConfiguration converts from the internal version, and says
+// what is lost.
+func FromInternalUpgradeConfiguration(in *kubeadm.UpgradeConfiguration) (*UpgradeConfiguration, []string) {
+	out := convert.To[UpgradeConfiguration](in)
+	out.TypeMeta = typeMeta("UpgradeConfiguration")
+	return out, convert.Lost(in, ToInternalUpgradeConfiguration(out))
 }
 
-func durationFromInternal(d time.Duration) *metav1.Duration { return &metav1.Duration{Duration: d} }
-
-func clonePointer[T any](p *T) *T {
-	if p == nil {
-		return nil
-	}
-	return new(*p)
-}
-
-// convertEach keeps nil different from empty.
-func convertEach[A, B any](in []A, convert func(A) B) []B {
-	if in == nil {
-		return nil
-	}
-	out := make([]B, len(in))
-	for i := range in {
-		out[i] = convert(in[i])
-	}
-	return out
+func typeMeta(kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: APIVersion, Kind: kind}
 }

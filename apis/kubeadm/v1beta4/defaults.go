@@ -3,107 +3,110 @@ package v1beta4
 import (
 	"net/url"
 	"slices"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
 
-// The static defaults: behaviour catalogue §2.1.
-const (
-	DefaultCACertPath          = "/etc/kubernetes/pki/ca.crt"
-	DefaultBindPort            = 6443
-	DefaultServiceSubnet       = "10.96.0.0/12"
-	DefaultDNSDomain           = "cluster.local"
-	DefaultCertificatesDir     = "/etc/kubernetes/pki"
-	DefaultImageRepository     = "registry.k8s.io"
-	DefaultClusterName         = "kubernetes"
-	DefaultEncryptionAlgorithm = "RSA-2048"
-	DefaultEtcdDataDir         = "/var/lib/etcd"
+	"github.com/kubejoin/kubejoin/apis/internal/defaults"
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
 // SetDefaultsJoinConfiguration fills what is missing and does not depend on the
 // machine.
 func SetDefaultsJoinConfiguration(cfg *JoinConfiguration) {
-	setDefault(&cfg.CACertPath, DefaultCACertPath)
-	setDefault(&cfg.NodeRegistration.ImagePullPolicy, corev1.PullIfNotPresent)
-	if cfg.NodeRegistration.ImagePullSerial == nil {
-		cfg.NodeRegistration.ImagePullSerial = new(true)
-	}
+	defaults.Set(&cfg.CACertPath, kubeadm.DefaultCACertPath)
+	setDefaultsNode(&cfg.NodeRegistration)
 	if cfg.ControlPlane != nil {
-		setDefault(&cfg.ControlPlane.LocalAPIEndpoint.BindPort, DefaultBindPort)
+		defaults.Set(&cfg.ControlPlane.LocalAPIEndpoint.BindPort, kubeadm.DefaultBindPort)
 	}
 	if token := cfg.Discovery.BootstrapToken; token != nil {
-		setDefault(&cfg.Discovery.TLSBootstrapToken, token.Token)
+		defaults.Set(&cfg.Discovery.TLSBootstrapToken, token.Token)
 	}
 	if file := cfg.Discovery.File; file != nil {
 		if u, err := url.Parse(file.KubeConfigPath); err == nil && u.Scheme == "file" {
 			file.KubeConfigPath = u.Path
 		}
 	}
-	if cfg.Timeouts == nil {
-		cfg.Timeouts = &Timeouts{}
-	}
-	setDefaultsTimeouts(cfg.Timeouts)
+	setDefaultsTimeouts(&cfg.Timeouts)
 }
 
-func setDefaultsTimeouts(t *Timeouts) {
-	setDuration(&t.ControlPlaneComponentHealthCheck, 4*time.Minute)
-	setDuration(&t.KubeletHealthCheck, 4*time.Minute)
-	setDuration(&t.KubernetesAPICall, 1*time.Minute)
-	setDuration(&t.EtcdAPICall, 2*time.Minute)
-	setDuration(&t.TLSBootstrap, 5*time.Minute)
-	setDuration(&t.Discovery, 5*time.Minute)
-	setDuration(&t.UpgradeManifests, 5*time.Minute)
+// SetDefaultsInitConfiguration fills what is missing and does not depend on the
+// machine. A missing token stays empty: init makes one up.
+func SetDefaultsInitConfiguration(cfg *InitConfiguration) {
+	if len(cfg.BootstrapTokens) == 0 {
+		cfg.BootstrapTokens = []BootstrapToken{{}}
+	}
+	for i := range cfg.BootstrapTokens {
+		token := &cfg.BootstrapTokens[i]
+		defaults.Token(&token.TTL, token.Expires, &token.Usages, &token.Groups)
+	}
+	setDefaultsNode(&cfg.NodeRegistration)
+	defaults.Set(&cfg.LocalAPIEndpoint.BindPort, kubeadm.DefaultBindPort)
+	setDefaultsTimeouts(&cfg.Timeouts)
+}
+
+func setDefaultsNode(node *NodeRegistrationOptions) {
+	defaults.Set(&node.ImagePullPolicy, corev1.PullIfNotPresent)
+	defaults.Pointer(&node.ImagePullSerial, true)
+}
+
+func setDefaultsTimeouts(timeouts **Timeouts) {
+	defaults.Pointer(timeouts, Timeouts{})
+	t, values := *timeouts, kubeadm.DefaultTimeouts()
+	defaults.Duration(&t.ControlPlaneComponentHealthCheck, values.ControlPlaneComponentHealthCheck)
+	defaults.Duration(&t.KubeletHealthCheck, values.KubeletHealthCheck)
+	defaults.Duration(&t.KubernetesAPICall, values.KubernetesAPICall)
+	defaults.Duration(&t.EtcdAPICall, values.EtcdAPICall)
+	defaults.Duration(&t.TLSBootstrap, values.TLSBootstrap)
+	defaults.Duration(&t.Discovery, values.Discovery)
+	defaults.Duration(&t.UpgradeManifests, values.UpgradeManifests)
 }
 
 // SetDefaultsClusterConfiguration fills what is missing. A missing
 // kubernetesVersion stays empty: kubeadm's default is a label that has to be
 // looked up on the internet, which says nothing about the cluster.
 func SetDefaultsClusterConfiguration(cfg *ClusterConfiguration) {
-	setDefault(&cfg.Networking.ServiceSubnet, DefaultServiceSubnet)
-	setDefault(&cfg.Networking.DNSDomain, DefaultDNSDomain)
-	setDefault(&cfg.CertificatesDir, DefaultCertificatesDir)
-	setDefault(&cfg.ImageRepository, DefaultImageRepository)
-	setDefault(&cfg.ClusterName, DefaultClusterName)
-	setDefault(&cfg.EncryptionAlgorithm, DefaultEncryptionAlgorithm)
-	setDuration(&cfg.CertificateValidityPeriod, 365*24*time.Hour)
-	setDuration(&cfg.CACertificateValidityPeriod, 10*365*24*time.Hour)
+	defaults.Set(&cfg.Networking.ServiceSubnet, kubeadm.DefaultServiceSubnet)
+	defaults.Set(&cfg.Networking.DNSDomain, kubeadm.DefaultDNSDomain)
+	defaults.Set(&cfg.CertificatesDir, kubeadm.DefaultCertificatesDir)
+	defaults.Set(&cfg.ImageRepository, kubeadm.DefaultImageRepository)
+	defaults.Set(&cfg.ClusterName, kubeadm.DefaultClusterName)
+	defaults.Set(&cfg.EncryptionAlgorithm, kubeadm.DefaultEncryptionAlgorithm)
+	defaults.Duration(&cfg.CertificateValidityPeriod, kubeadm.DefaultCertificateValidityPeriod)
+	defaults.Duration(&cfg.CACertificateValidityPeriod, kubeadm.DefaultCACertificateValidityPeriod)
 
 	if cfg.Etcd.Local == nil && cfg.Etcd.External == nil {
 		cfg.Etcd.Local = &LocalEtcd{}
 	}
 	if local := cfg.Etcd.Local; local != nil {
-		setDefault(&local.DataDir, DefaultEtcdDataDir)
-		setDefaultsEnvs(local.ExtraEnvs)
+		defaults.Set(&local.DataDir, kubeadm.DefaultEtcdDataDir)
+		defaults.Envs(local.ExtraEnvs)
 	}
 	if external := cfg.Etcd.External; external != nil && len(external.HTTPEndpoints) == 0 {
 		external.HTTPEndpoints = slices.Clone(external.Endpoints)
 	}
-	setDefaultsEnvs(cfg.APIServer.ExtraEnvs)
-	setDefaultsEnvs(cfg.ControllerManager.ExtraEnvs)
-	setDefaultsEnvs(cfg.Scheduler.ExtraEnvs)
+	defaults.Envs(cfg.APIServer.ExtraEnvs)
+	defaults.Envs(cfg.ControllerManager.ExtraEnvs)
+	defaults.Envs(cfg.Scheduler.ExtraEnvs)
 }
 
-// setDefaultsEnvs sets what the API server would set in a pod; without it a
-// static pod differs from its mirror.
-func setDefaultsEnvs(envs []corev1.EnvVar) {
-	for _, env := range envs {
-		if env.ValueFrom != nil && env.ValueFrom.FieldRef != nil {
-			setDefault(&env.ValueFrom.FieldRef.APIVersion, "v1")
-		}
-	}
+// SetDefaultsResetConfiguration fills what is missing and does not depend on the
+// machine.
+func SetDefaultsResetConfiguration(cfg *ResetConfiguration) {
+	defaults.Set(&cfg.CertificatesDir, kubeadm.DefaultCertificatesDir)
+	setDefaultsTimeouts(&cfg.Timeouts)
 }
 
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
-func setDuration(field **metav1.Duration, value time.Duration) {
-	if *field == nil {
-		*field = &metav1.Duration{Duration: value}
-	}
+// SetDefaultsUpgradeConfiguration fills what is missing.
+func SetDefaultsUpgradeConfiguration(cfg *UpgradeConfiguration) {
+	apply, node := &cfg.Apply, &cfg.Node
+	defaults.Pointer(&apply.CertificateRenewal, true)
+	defaults.Pointer(&apply.EtcdUpgrade, true)
+	defaults.Set(&apply.ImagePullPolicy, corev1.PullIfNotPresent)
+	defaults.Pointer(&apply.ImagePullSerial, true)
+	defaults.Pointer(&node.CertificateRenewal, true)
+	defaults.Pointer(&node.EtcdUpgrade, true)
+	defaults.Set(&node.ImagePullPolicy, corev1.PullIfNotPresent)
+	defaults.Pointer(&node.ImagePullSerial, true)
+	defaults.Pointer(&cfg.Plan.EtcdUpgrade, true)
+	setDefaultsTimeouts(&cfg.Timeouts)
 }

@@ -366,3 +366,223 @@ type Proxy struct {
 	// Disabled says that the cluster has no kube-proxy of kubeadm's.
 	Disabled bool `json:"disabled,omitempty"`
 }
+
+// InitConfiguration says how the first control plane of a cluster comes to be.
+type InitConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// BootstrapTokens are the tokens that other machines may join with. Default:
+	// one that is made up and valid for a day.
+	BootstrapTokens []BootstrapToken `json:"bootstrapTokens,omitempty"`
+
+	// DryRun asks for the difference only: nothing is changed.
+	DryRun bool `json:"dryRun,omitempty"`
+
+	// NodeRegistration is what the Node is to be.
+	NodeRegistration NodeRegistrationOptions `json:"nodeRegistration,omitempty"`
+
+	// LocalAPIEndpoint is where this machine's API server listens.
+	LocalAPIEndpoint APIEndpoint `json:"localAPIEndpoint,omitempty"`
+
+	// CertificateKey encrypts the shared certificates that the cluster keeps in
+	// the Secret kubeadm-certs: 32 bytes in hex.
+	CertificateKey string `json:"certificateKey,omitempty" sensitive:"true"`
+
+	// SkipPhases are the names of the phases to leave out.
+	SkipPhases []string `json:"skipPhases,omitempty"`
+
+	// Patches says where patches for the generated files are.
+	Patches *Patches `json:"patches,omitempty"`
+
+	// Timeouts are the budgets of everything that is waited for.
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+}
+
+// BootstrapToken is a token that other machines may join with.
+type BootstrapToken struct {
+	// Token has the form "abcdef.0123456789abcdef". Default: one that is made
+	// up.
+	Token string `json:"token" sensitive:"true"`
+
+	// Description says for people what the token is for.
+	Description string `json:"description,omitempty"`
+
+	// TTL is how long the token is valid; "0s" means for ever. It must not be
+	// set together with expires. Default: 24h.
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+
+	// Expires is when the token becomes invalid.
+	Expires *metav1.Time `json:"expires,omitempty"`
+
+	// Usages are what the token is good for: signing, authentication or both.
+	// Default: both.
+	Usages []string `json:"usages,omitempty"`
+
+	// Groups are what the token authenticates as; each begins with
+	// "system:bootstrappers:". Default: system:bootstrappers:kubeadm:default-node-token.
+	Groups []string `json:"groups,omitempty"`
+}
+
+// ResetConfiguration says how a join is undone.
+type ResetConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// CleanupTmpDir empties /etc/kubernetes/tmp as well.
+	CleanupTmpDir bool `json:"cleanupTmpDir,omitempty"`
+
+	// CertificatesDir is where the certificates are. Default:
+	// /etc/kubernetes/pki.
+	CertificatesDir string `json:"certificatesDir,omitempty"`
+
+	// CRISocket is the endpoint of the container runtime, such as
+	// "unix:///var/run/containerd/containerd.sock". Default: the one runtime that
+	// answers on this machine.
+	CRISocket string `json:"criSocket,omitempty"`
+
+	// DryRun asks for the difference only: nothing is changed.
+	DryRun bool `json:"dryRun,omitempty"`
+
+	// Force asks no questions.
+	Force bool `json:"force,omitempty"`
+
+	// IgnorePreflightErrors are the names of the checks whose errors become
+	// warnings. "all" stands for every check and must be alone.
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+
+	// SkipPhases are the names of the phases to leave out.
+	SkipPhases []string `json:"skipPhases,omitempty"`
+
+	// UnmountFlags are used when /var/lib/kubelet is unmounted: MNT_FORCE,
+	// MNT_DETACH, MNT_EXPIRE or UMOUNT_NOFOLLOW.
+	UnmountFlags []string `json:"unmountFlags,omitempty"`
+
+	// Timeouts are the budgets of everything that is waited for.
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+}
+
+// UpgradeConfiguration says how a cluster is upgraded.
+type UpgradeConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// Apply is for "kubeadm upgrade apply".
+	Apply UpgradeApplyConfiguration `json:"apply,omitempty"`
+
+	// Diff is for "kubeadm upgrade diff".
+	Diff UpgradeDiffConfiguration `json:"diff,omitempty"`
+
+	// Node is for "kubeadm upgrade node".
+	Node UpgradeNodeConfiguration `json:"node,omitempty"`
+
+	// Plan is for "kubeadm upgrade plan".
+	Plan UpgradePlanConfiguration `json:"plan,omitempty"`
+
+	// Timeouts are the budgets of everything that is waited for.
+	Timeouts *Timeouts `json:"timeouts,omitempty"`
+}
+
+// UpgradeApplyConfiguration is for "kubeadm upgrade apply".
+type UpgradeApplyConfiguration struct {
+	// KubernetesVersion is the version to upgrade to, such as "v1.37.2".
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+
+	// AllowExperimentalUpgrades permits unstable versions. Default: false.
+	AllowExperimentalUpgrades *bool `json:"allowExperimentalUpgrades,omitempty"`
+
+	// AllowRCUpgrades permits release candidates. Default: false.
+	AllowRCUpgrades *bool `json:"allowRCUpgrades,omitempty"`
+
+	// CertificateRenewal renews the certificates. Default: true.
+	CertificateRenewal *bool `json:"certificateRenewal,omitempty"`
+
+	// DryRun asks for the difference only. Default: false.
+	DryRun *bool `json:"dryRun,omitempty"`
+
+	// EtcdUpgrade upgrades etcd too. Default: true.
+	EtcdUpgrade *bool `json:"etcdUpgrade,omitempty"`
+
+	// ForceUpgrade goes on where requirements are not met. Default: false.
+	ForceUpgrade *bool `json:"forceUpgrade,omitempty"`
+
+	// IgnorePreflightErrors are the names of the checks whose errors become
+	// warnings. "all" stands for every check and must be alone.
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+
+	// Patches says where patches for the generated files are.
+	Patches *Patches `json:"patches,omitempty"`
+
+	// PrintConfig prints the configuration that is used. Default: false.
+	PrintConfig *bool `json:"printConfig,omitempty"`
+
+	// SkipPhases are the names of the phases to leave out.
+	SkipPhases []string `json:"skipPhases,omitempty"`
+
+	// ImagePullPolicy says when images are pulled: Always, IfNotPresent or
+	// Never. Default: IfNotPresent.
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// ImagePullSerial pulls the images one after the other. Default: true.
+	ImagePullSerial *bool `json:"imagePullSerial,omitempty"`
+}
+
+// UpgradeDiffConfiguration is for "kubeadm upgrade diff".
+type UpgradeDiffConfiguration struct {
+	// KubernetesVersion is the version to compare with, such as "v1.37.2".
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+
+	// ContextLines are the lines shown around a difference; 0 stands for 3.
+	ContextLines int `json:"contextLines,omitempty"`
+}
+
+// UpgradeNodeConfiguration is for "kubeadm upgrade node".
+type UpgradeNodeConfiguration struct {
+	// CertificateRenewal renews the certificates. Default: true.
+	CertificateRenewal *bool `json:"certificateRenewal,omitempty"`
+
+	// DryRun asks for the difference only. Default: false.
+	DryRun *bool `json:"dryRun,omitempty"`
+
+	// EtcdUpgrade upgrades etcd too. Default: true.
+	EtcdUpgrade *bool `json:"etcdUpgrade,omitempty"`
+
+	// IgnorePreflightErrors are the names of the checks whose errors become
+	// warnings. "all" stands for every check and must be alone.
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+
+	// SkipPhases are the names of the phases to leave out.
+	SkipPhases []string `json:"skipPhases,omitempty"`
+
+	// Patches says where patches for the generated files are.
+	Patches *Patches `json:"patches,omitempty"`
+
+	// ImagePullPolicy says when images are pulled: Always, IfNotPresent or
+	// Never. Default: IfNotPresent.
+	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+
+	// ImagePullSerial pulls the images one after the other. Default: true.
+	ImagePullSerial *bool `json:"imagePullSerial,omitempty"`
+}
+
+// UpgradePlanConfiguration is for "kubeadm upgrade plan".
+type UpgradePlanConfiguration struct {
+	// KubernetesVersion is the version to plan for, such as "v1.37.2".
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+
+	// AllowExperimentalUpgrades offers unstable versions. Default: false.
+	AllowExperimentalUpgrades *bool `json:"allowExperimentalUpgrades,omitempty"`
+
+	// AllowRCUpgrades offers release candidates. Default: false.
+	AllowRCUpgrades *bool `json:"allowRCUpgrades,omitempty"`
+
+	// DryRun asks for the difference only. Default: false.
+	DryRun *bool `json:"dryRun,omitempty"`
+
+	// EtcdUpgrade upgrades etcd too. Default: true.
+	EtcdUpgrade *bool `json:"etcdUpgrade,omitempty"`
+
+	// IgnorePreflightErrors are the names of the checks whose errors become
+	// warnings. "all" stands for every check and must be alone.
+	IgnorePreflightErrors []string `json:"ignorePreflightErrors,omitempty"`
+
+	// PrintConfig prints the configuration that is used. Default: false.
+	PrintConfig *bool `json:"printConfig,omitempty"`
+}

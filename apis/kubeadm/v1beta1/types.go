@@ -1,0 +1,326 @@
+package v1beta1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// APIVersion is the apiVersion of every kind in this package.
+const APIVersion = "kubeadm.k8s.io/v1beta1"
+
+// JoinConfiguration says how a machine joins a cluster, as a worker or as a
+// control plane.
+type JoinConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// NodeRegistration is what the Node is to be.
+	NodeRegistration NodeRegistrationOptions `json:"nodeRegistration,omitempty"`
+
+	// CACertPath is the file that the cluster's CA certificate is written to.
+	// It must be absolute and end in ".crt". Default: /etc/kubernetes/pki/ca.crt.
+	CACertPath string `json:"caCertPath,omitempty"`
+
+	// Discovery says how the cluster is found, and why it is trusted.
+	Discovery Discovery `json:"discovery"`
+
+	// ControlPlane makes the machine a control plane if it is present, even if
+	// it is empty ("controlPlane: {}"). Without it the machine becomes a worker.
+	ControlPlane *JoinControlPlane `json:"controlPlane,omitempty"`
+}
+
+// NodeRegistrationOptions is what the Node is to be, and how its kubelet runs.
+type NodeRegistrationOptions struct {
+	// Name is the name of the Node, an RFC 1123 subdomain. Default: the
+	// machine's host name in lower case.
+	Name string `json:"name,omitempty"`
+
+	// CRISocket is the endpoint of the container runtime, such as
+	// "unix:///var/run/containerd/containerd.sock". Default: the one runtime that
+	// answers on this machine.
+	CRISocket string `json:"criSocket,omitempty"`
+
+	// Taints are set on the Node when it registers. If the field is absent or
+	// null, a control plane gets node-role.kubernetes.io/control-plane:NoSchedule
+	// and a worker gets none. An empty list means none.
+	Taints []corev1.Taint `json:"taints,omitzero"`
+
+	// KubeletExtraArgs are passed to the kubelet on its command line, and
+	// replace the built-in arguments of the same name. The names have no leading
+	// dashes.
+	KubeletExtraArgs map[string]string `json:"kubeletExtraArgs,omitempty"`
+}
+
+// Discovery says how the cluster is found. Exactly one of bootstrapToken and
+// file must be set.
+type Discovery struct {
+	// BootstrapToken finds the cluster through its API server and a token.
+	BootstrapToken *BootstrapTokenDiscovery `json:"bootstrapToken,omitempty"`
+
+	// File finds the cluster through a kubeconfig.
+	File *FileDiscovery `json:"file,omitempty"`
+
+	// TLSBootstrapToken authenticates the kubelet's certificate request.
+	// Default: bootstrapToken.token.
+	TLSBootstrapToken string `json:"tlsBootstrapToken" sensitive:"true"`
+
+	// Timeout is how long the cluster is looked for. Default: 5m.
+	Timeout *metav1.Duration `json:"timeout,omitempty"`
+}
+
+// BootstrapTokenDiscovery finds the cluster through its API server and a
+// bootstrap token.
+type BootstrapTokenDiscovery struct {
+	// Token verifies what the cluster says of itself. It has the form
+	// "abcdef.0123456789abcdef".
+	Token string `json:"token" sensitive:"true"`
+
+	// APIServerEndpoint is the host and port of an API server.
+	APIServerEndpoint string `json:"apiServerEndpoint,omitempty"`
+
+	// CACertHashes pin the cluster's CA: "sha256:" and the digest, in hex, of the
+	// CA certificate's public key (its Subject Public Key Info). One of
+	// them has to match. Required unless unsafeSkipCAVerification is true.
+	CACertHashes []string `json:"caCertHashes,omitempty"`
+
+	// UnsafeSkipCAVerification permits a join without caCertHashes: whoever knows
+	// the token can then pretend to be the cluster. Hashes that are present are
+	// still enforced.
+	UnsafeSkipCAVerification bool `json:"unsafeSkipCAVerification"`
+}
+
+// FileDiscovery finds the cluster through a kubeconfig.
+type FileDiscovery struct {
+	// KubeConfigPath is a file, or an https URL from which the kubeconfig is
+	// loaded.
+	KubeConfigPath string `json:"kubeConfigPath"`
+}
+
+// JoinControlPlane is what only a control plane needs.
+type JoinControlPlane struct {
+	// LocalAPIEndpoint is where this machine's API server listens.
+	LocalAPIEndpoint APIEndpoint `json:"localAPIEndpoint,omitempty"`
+}
+
+// APIEndpoint is where an API server listens.
+type APIEndpoint struct {
+	// AdvertiseAddress is the IP address that the API server tells other
+	// members of the cluster. Default: the address of the machine's default route.
+	AdvertiseAddress string `json:"advertiseAddress,omitempty"`
+
+	// BindPort is the API server's port. Default: 6443.
+	BindPort int32 `json:"bindPort,omitempty"`
+}
+
+// ClusterConfiguration is what all control planes of a cluster have in common.
+// The cluster keeps it in the ConfigMap kube-system/kubeadm-config.
+type ClusterConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// Etcd says where the cluster keeps its data.
+	Etcd Etcd `json:"etcd,omitempty"`
+
+	// Networking holds the cluster's address ranges.
+	Networking Networking `json:"networking,omitempty"`
+
+	// KubernetesVersion is the version of the control plane, such as "v1.37.2".
+	KubernetesVersion string `json:"kubernetesVersion,omitempty"`
+
+	// ControlPlaneEndpoint is the stable address of all API servers:
+	// a DNS name or IP address, with or without a port.
+	ControlPlaneEndpoint string `json:"controlPlaneEndpoint,omitempty"`
+
+	// APIServer holds settings of the API server.
+	APIServer APIServer `json:"apiServer,omitempty"`
+
+	// ControllerManager holds settings of the controller manager.
+	ControllerManager ControlPlaneComponent `json:"controllerManager,omitempty"`
+
+	// Scheduler holds settings of the scheduler.
+	Scheduler ControlPlaneComponent `json:"scheduler,omitempty"`
+
+	// DNS holds settings of the DNS add-on.
+	DNS DNS `json:"dns,omitempty"`
+
+	// CertificatesDir is where the certificates are. Default:
+	// /etc/kubernetes/pki.
+	CertificatesDir string `json:"certificatesDir,omitempty"`
+
+	// ImageRepository is where images are pulled from. Default: registry.k8s.io.
+	ImageRepository string `json:"imageRepository,omitempty"`
+
+	// FeatureGates are kubeadm's own feature gates.
+	FeatureGates map[string]bool `json:"featureGates,omitempty"`
+
+	// ClusterName is the cluster's name in kubeconfigs. Default: kubernetes.
+	ClusterName string `json:"clusterName,omitempty"`
+
+	// UseHyperKubeImage once chose the image hyperkube, which is no longer
+	// published. It means nothing.
+	UseHyperKubeImage bool `json:"useHyperKubeImage,omitempty"`
+}
+
+// Networking holds address ranges; a dual-stack cluster has two of a kind,
+// separated by a comma.
+type Networking struct {
+	// ServiceSubnet is the range of Service addresses. Default: 10.96.0.0/12.
+	ServiceSubnet string `json:"serviceSubnet,omitempty"`
+
+	// PodSubnet is the range of pod addresses.
+	PodSubnet string `json:"podSubnet,omitempty"`
+
+	// DNSDomain is the DNS domain of Services. Default: cluster.local.
+	DNSDomain string `json:"dnsDomain,omitempty"`
+}
+
+// ControlPlaneComponent holds what can be set on every component.
+type ControlPlaneComponent struct {
+	// ExtraArgs replace the built-in arguments of the same name.
+	ExtraArgs map[string]string `json:"extraArgs,omitempty"`
+
+	// ExtraVolumes are mounted into the component's pod.
+	ExtraVolumes []HostPathMount `json:"extraVolumes,omitempty"`
+}
+
+// APIServer holds settings of the API server.
+type APIServer struct {
+	ControlPlaneComponent `json:",inline"`
+
+	// CertSANs are further names and IP addresses in the API server's
+	// certificate.
+	CertSANs []string `json:"certSANs,omitempty"`
+
+	// TimeoutForControlPlane is how long the API server may take to become
+	// healthy. Default: 4m.
+	TimeoutForControlPlane *metav1.Duration `json:"timeoutForControlPlane,omitempty"`
+}
+
+// HostPathMount is a file or folder of the host in a pod.
+type HostPathMount struct {
+	// Name is the volume's name in the pod.
+	Name string `json:"name"`
+
+	// HostPath is the path on the host.
+	HostPath string `json:"hostPath"`
+
+	// MountPath is the path in the pod.
+	MountPath string `json:"mountPath"`
+
+	// ReadOnly keeps the pod from writing to it.
+	ReadOnly bool `json:"readOnly,omitempty"`
+
+	// PathType says what has to be at hostPath, such as File or
+	// DirectoryOrCreate.
+	PathType corev1.HostPathType `json:"pathType,omitempty"`
+}
+
+// Etcd says where the cluster keeps its data. Only one of local and external
+// may be set. Default: local.
+type Etcd struct {
+	// Local runs etcd on every control plane.
+	Local *LocalEtcd `json:"local,omitempty"`
+
+	// External uses an etcd cluster that somebody else runs.
+	External *ExternalEtcd `json:"external,omitempty"`
+}
+
+// LocalEtcd is etcd as a static pod.
+type LocalEtcd struct {
+	// ImageRepository replaces the cluster's imageRepository for etcd.
+	ImageRepository string `json:"imageRepository,omitempty"`
+
+	// ImageTag replaces the tag of etcd's image.
+	ImageTag string `json:"imageTag,omitempty"`
+
+	// DataDir is where etcd keeps its data. Default: /var/lib/etcd.
+	DataDir string `json:"dataDir"`
+
+	// ExtraArgs replace the built-in arguments of the same name.
+	ExtraArgs map[string]string `json:"extraArgs,omitempty"`
+
+	// ServerCertSANs are further names and IP addresses in etcd's server
+	// certificate.
+	ServerCertSANs []string `json:"serverCertSANs,omitempty"`
+
+	// PeerCertSANs are further names and IP addresses in etcd's peer certificate.
+	PeerCertSANs []string `json:"peerCertSANs,omitempty"`
+}
+
+// ExternalEtcd is an etcd cluster that somebody else runs.
+type ExternalEtcd struct {
+	// Endpoints are the URLs of its members.
+	Endpoints []string `json:"endpoints"`
+
+	// CAFile is the CA of the members' certificates.
+	CAFile string `json:"caFile"`
+
+	// CertFile is the client certificate.
+	CertFile string `json:"certFile"`
+
+	// KeyFile is the client certificate's key.
+	KeyFile string `json:"keyFile"`
+}
+
+// DNS holds settings of the DNS add-on.
+type DNS struct {
+	// ImageRepository replaces the cluster's imageRepository for CoreDNS.
+	ImageRepository string `json:"imageRepository,omitempty"`
+
+	// ImageTag replaces the tag of CoreDNS's image.
+	ImageTag string `json:"imageTag,omitempty"`
+
+	// Type is the kind of DNS server. There is only CoreDNS; kube-dns is no
+	// longer supported. Default: CoreDNS.
+	Type DNSType `json:"type"`
+}
+
+// InitConfiguration says how the first control plane of a cluster comes to be.
+type InitConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// BootstrapTokens are the tokens that other machines may join with. Default:
+	// one that is made up and valid for a day.
+	BootstrapTokens []BootstrapToken `json:"bootstrapTokens,omitempty"`
+
+	// NodeRegistration is what the Node is to be.
+	NodeRegistration NodeRegistrationOptions `json:"nodeRegistration,omitempty"`
+
+	// LocalAPIEndpoint is where this machine's API server listens.
+	LocalAPIEndpoint APIEndpoint `json:"localAPIEndpoint,omitempty"`
+}
+
+// BootstrapToken is a token that other machines may join with.
+type BootstrapToken struct {
+	// Token has the form "abcdef.0123456789abcdef". Default: one that is made
+	// up.
+	Token string `json:"token" sensitive:"true"`
+
+	// Description says for people what the token is for.
+	Description string `json:"description,omitempty"`
+
+	// TTL is how long the token is valid; "0s" means for ever. It must not be
+	// set together with expires. Default: 24h.
+	TTL *metav1.Duration `json:"ttl,omitempty"`
+
+	// Expires is when the token becomes invalid.
+	Expires *metav1.Time `json:"expires,omitempty"`
+
+	// Usages are what the token is good for: signing, authentication or both.
+	// Default: both.
+	Usages []string `json:"usages,omitempty"`
+
+	// Groups are what the token authenticates as; each begins with
+	// "system:bootstrappers:". Default: system:bootstrappers:kubeadm:default-node-token.
+	Groups []string `json:"groups,omitempty"`
+}
+
+// DNSType is CoreDNS or kube-dns.
+type DNSType string
+
+// ClusterStatus once listed the API servers of a cluster, in the ConfigMap
+// kube-system/kubeadm-config. It means nothing since Kubernetes 1.22.
+type ClusterStatus struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// APIEndpoints are the API servers by the name of their Node.
+	APIEndpoints map[string]APIEndpoint `json:"apiEndpoints"`
+}
