@@ -32,7 +32,10 @@ type decoder struct {
 	// positions of all fields that were decoded, by their path. A scalar is
 	// where its value is, anything else where its name is.
 	positions map[string]Position
-	structs   map[reflect.Type]*structFields
+	// unset are the fields that are there and hold nothing: null or a zero value.
+	// Defaults take them for absent ones.
+	unset   map[string]bool
+	structs map[reflect.Type]*structFields
 }
 
 // structFields are the fields of a struct by their JSON name; names has them in
@@ -46,6 +49,7 @@ func newDecoder(file string) *decoder {
 	return &decoder{
 		file:      file,
 		positions: map[string]Position{},
+		unset:     map[string]bool{},
 		structs:   map[reflect.Type]*structFields{},
 	}
 }
@@ -187,6 +191,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		field := v.FieldByIndex(index)
 		field.SetZero() // a later duplicate replaces the earlier one
 		d.value(value, field, fieldPath)
+		d.unset[fieldPath] = field.IsZero()
 	})
 }
 

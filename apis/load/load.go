@@ -31,6 +31,7 @@ type Join struct {
 	Notes []string
 
 	positions map[string]Position
+	unset     map[string]bool
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
 }
@@ -49,7 +50,7 @@ func JoinConfiguration(name string, data []byte, override func(*kubeadm.JoinConf
 		return nil, problems.err()
 	}
 	d := newDecoder(name)
-	join := &Join{Config: v.join(d, doc.root), Version: v.apiVersion, Notes: notes, positions: d.positions}
+	join := &Join{Config: v.join(d, doc.root), Version: v.apiVersion, Notes: notes, positions: d.positions, unset: d.unset}
 	if problems := slices.Concat(d.problems, d.surplus); len(problems) > 0 {
 		return nil, problems.err()
 	}

@@ -1,0 +1,235 @@
+package explain
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
+	"github.com/kubejoin/kubejoin/apis/load"
+	"github.com/kubejoin/kubejoin/reconcile"
+)
+
+// Origin is the kind of a source.
+type Origin string
+
+// The origins.
+const (
+	File     Origin = "file"
+	Flag     Origin = "flag"
+	Detected Origin = "detected"
+	Default  Origin = "default"
+)
+
+// Source says where a value came from.
+type Source struct {
+	Origin Origin
+	// Position is set for File.
+	Position load.Position
+	// From is the flag, or what was detected or copied; may be empty.
+	From string
+}
+
+// String is what stands behind the value: "join.yaml:12", "flag --token",
+// "detected: hostname", "default".
+func (s Source) String() string {
+	switch {
+	case s.Origin == File:
+		return fmt.Sprintf("%s:%d", s.Position.File, s.Position.Line)
+	case s.Origin == Flag:
+		return strings.TrimSpace("flag " + s.From)
+	case s.From != "":
+		return string(s.Origin) + ": " + s.From
+	}
+	return string(s.Origin)
+}
+
+// Value is one value of the configuration. An empty list is a value too.
+type Value struct {
+	// Path is in JSON notation: "nodeRegistration.taints[0].effect".
+	Path string
+	// Value is a string, a number, a boolean, an empty list or nil. A secret is
+	// masked.
+	Value  any
+	Source Source
+}
+
+// Input is what there is to know.
+type Input struct {
+	// Join has its dynamic defaults.
+	Join *load.Join
+	// Flag names the flag that set a field, or is empty where the file did
+	// although flags changed what is around it. It is asked for overridden fields.
+	Flag func(path string) string
+	// Detected says, by path, of what the machine has shown.
+	Detected map[string]string
+}
+
+// Explanation is a configuration with the sources of its values.
+type Explanation struct {
+	APIVersion, Kind string
+	// Values are in the order of the type's fields.
+	Values []Value
+	root   *yaml.Node
+}
+
+// Join explains a JoinConfiguration. A field that is empty and not in the file
+// is left out.
+func Join(in Input) *Explanation {
+	external, _ := v1beta4.FromInternalJoinConfiguration(in.Join.Config)
+	e := &explainer{in: in}
+	root := e.object(reflect.ValueOf(external).Elem(), "")
+	root.Content = append(pair("apiVersion", text(external.APIVersion)), append(pair("kind", text(external.Kind)), root.Content...)...)
+	return &Explanation{APIVersion: external.APIVersion, Kind: external.Kind, Values: e.values, root: root}
+}
+
+// YAML is the configuration, with each value's source as a comment beside it.
+func (e *Explanation) YAML() ([]byte, error) { return yaml.Dump(e.root) }
+
+type explainer struct {
+	in     Input
+	values []Value
+}
+
+func (e *explainer) object(v reflect.Value, path string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.MappingNode}
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "" {
+			continue // apiVersion and kind
+		}
+		if child := e.value(v.Field(i), strings.TrimPrefix(path+"."+name, "."), field.Tag.Get("sensitive") == "true"); child != nil {
+			n.Content = append(n.Content, pair(name, child)...)
+		}
+	}
+	return n
+}
+
+// value gives the node of a value; nil if there is nothing to show.
+func (e *explainer) value(v reflect.Value, path string, secret bool) *yaml.Node {
+	set := !v.IsZero()
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	switch x := v.Interface().(type) {
+	case metav1.Duration:
+		return e.leaf(x.Duration.String(), path, set)
+	case metav1.Time:
+		return e.leaf(x.UTC().Format("2006-01-02T15:04:05Z"), path, set)
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		n := e.object(v, path)
+		if len(n.Content) == 0 && !e.written(path) {
+			return nil
+		}
+		if len(n.Content) == 0 {
+			return e.empty(n, map[string]any{}, path, set)
+		}
+		return n
+	case reflect.Slice:
+		if v.Len() == 0 && (v.IsNil() || !e.written(path) && !e.in.Join.Overridden(path)) {
+			return nil
+		}
+		n := &yaml.Node{Kind: yaml.SequenceNode}
+		for i := range v.Len() {
+			if item := e.value(v.Index(i), fmt.Sprintf("%s[%d]", path, i), secret); item != nil {
+				n.Content = append(n.Content, item)
+			}
+		}
+		if len(n.Content) == 0 {
+			return e.empty(n, []any{}, path, set)
+		}
+		return n
+	}
+	if !set && !e.written(path) && !e.in.Join.Overridden(path) {
+		return nil
+	}
+	value := v.Interface()
+	if v.Kind() == reflect.String {
+		value = public(v.String(), path, secret)
+	}
+	return e.leaf(value, path, set)
+}
+
+// public is what may be shown of a text. Of a URL that is only the host: a
+// pre-signed one is a credential.
+func public(value, path string, secret bool) string {
+	if secret {
+		return reconcile.Mask([]byte(value))
+	}
+	if u, err := url.Parse(value); path == "discovery.file.kubeConfigPath" && (err != nil || u.Host != "") {
+		if err != nil {
+			return reconcile.Mask([]byte(value))
+		}
+		return u.Scheme + "://" + u.Host + "/" + reconcile.Mask([]byte(value))
+	}
+	return value
+}
+
+func (e *explainer) leaf(value any, path string, set bool) *yaml.Node {
+	var n yaml.Node
+	if s, ok := value.(string); ok {
+		n = *text(s)
+	} else if err := n.Encode(value); err != nil { // cannot happen: numbers and booleans
+		return nil
+	}
+	return e.remember(&n, value, path, set)
+}
+
+func (e *explainer) empty(n *yaml.Node, value any, path string, set bool) *yaml.Node {
+	n.Style = yaml.FlowStyle
+	return e.remember(n, value, path, set)
+}
+
+func (e *explainer) remember(n *yaml.Node, value any, path string, set bool) *yaml.Node {
+	source := e.source(path, set)
+	n.LineComment = "# " + source.String()
+	e.values = append(e.values, Value{path, value, source})
+	return n
+}
+
+func (e *explainer) written(path string) bool {
+	_, ok := e.in.Join.Source(path, false)
+	return ok
+}
+
+func (e *explainer) source(path string, set bool) Source {
+	if e.in.Join.Overridden(path) {
+		flag := e.in.Flag(path)
+		if flag != "" {
+			return Source{Origin: Flag, From: flag}
+		}
+		if pos, ok := e.in.Join.Written(path); ok {
+			return Source{Origin: File, Position: pos}
+		}
+		return Source{Origin: Flag}
+	}
+	if pos, ok := e.in.Join.Source(path, set); ok {
+		return Source{Origin: File, Position: pos}
+	}
+	if what, ok := e.in.Detected[path]; ok {
+		return Source{Origin: Detected, From: what}
+	}
+	if token := e.in.Join.Config.Discovery.BootstrapToken; path == "discovery.tlsBootstrapToken" && token != nil {
+		return Source{Origin: Default, From: "discovery.bootstrapToken.token"}
+	}
+	return Source{Origin: Default}
+}
+
+func pair(name string, value *yaml.Node) []*yaml.Node { return []*yaml.Node{text(name), value} }
+
+// text is quoted where YAML would take it for something else.
+func text(s string) *yaml.Node {
+	n := &yaml.Node{}
+	n.SetString(s)
+	return n
+}
