@@ -71,6 +71,9 @@ func ReadCredential(files Files, path string, now time.Time) Credential {
 	if len(a.user.ClientCertificateData) > 0 {
 		pair, err := tls.X509KeyPair(a.user.ClientCertificateData, a.user.ClientKeyData)
 		if err != nil {
+			if user.ClientCertificate != "" {
+				c.BrokenFile = resolve(filepath.Dir(path), user.ClientCertificate)
+			}
 			return fail(CredentialBroken, "the client certificate and key of %s are not a pair: %v", path, err)
 		}
 		leaf, err := x509.ParseCertificate(pair.Certificate[0])

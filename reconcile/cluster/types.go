@@ -99,6 +99,9 @@ type Credential struct {
 	Serial string
 	// Paths of the files it is made of, kubelet.conf first.
 	Paths []string
+	// BrokenFile is the one whose certificate and key are not a pair, if that
+	// is why the credential is broken.
+	BrokenFile string
 
 	// kubeconfig with all referenced files embedded; secret.
 	kubeconfig []byte

@@ -35,6 +35,18 @@ func (o credentialObservation) mustRemove() bool {
 	return o.wrong != "" && o.State == cluster.CredentialValid
 }
 
+// inTheWay lists the files that must be gone before the kubelet can bootstrap
+// anew.
+func (o credentialObservation) inTheWay() []string {
+	switch {
+	case o.mustRemove():
+		return []string{KubeletKubeconfigPath, kubeletClientCertificate}
+	case o.BrokenFile == kubeletClientCertificate:
+		return []string{kubeletClientCertificate}
+	}
+	return nil
+}
+
 type credentialResource struct {
 	nodeName  string
 	clusterCA []byte

@@ -102,13 +102,14 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 
 // contentReason tells drift from intent without a record of earlier runs: a
 // file that the running kubelet was started with, and that nobody wrote since,
-// is what was wanted then, so that the configuration must have changed.
+// is what was wanted then, so that the configuration must have changed. A CA is
+// not the configuration's to change.
 func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (reconcile.Reason, string) {
 	if len(o.content) == 0 {
 		return reconcile.Drift, "is empty"
 	}
 	svc, ok := v.Observed(KubeletService).(serviceObservation)
-	if ok && r.want.RestartsKubelet && !svc.StartedAt.IsZero() && svc.StartedAt.After(o.state.ModTime) {
+	if ok && r.want.Format != FormatCABundle && !svc.StartedAt.IsZero() && svc.StartedAt.After(o.state.ModTime) {
 		return reconcile.Intent, "the configuration wants another content"
 	}
 	return reconcile.Drift, "content differs"
@@ -239,16 +240,16 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, what
 	case string(o.content) != string(r.content) || o.state.Mode != bootstrapMode:
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Intent, what
-	case cred.mustRemove():
+	case len(cred.inTheWay()) > 0:
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, what
 	default:
 		return nil, nil, nil
 	}
 	c.Fields = []reconcile.Field{{Path: "content", Before: maskIf(o.content), After: reconcile.Mask(r.content)}}
+	for _, p := range cred.inTheWay() {
+		c.Fields = append(c.Fields, reconcile.Field{Path: p, Before: "the credential it replaces", After: "(removed)"})
+	}
 	if cred.mustRemove() {
-		for _, p := range []string{KubeletKubeconfigPath, kubeletClientCertificate} {
-			c.Fields = append(c.Fields, reconcile.Field{Path: p, Before: "the credential it replaces", After: "(removed)"})
-		}
 		c.Disruption = reconcile.Destructive
 		if cred.foreign {
 			c.Allow = allowIdentity
@@ -269,14 +270,13 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 		return r.files.Remove(BootstrapKubeconfigPath)
 	}
 	cred, _ := v.Observed(KubeletCredential).(credentialObservation)
-	if cred.mustRemove() {
-		// The kubelet looks at nothing but the expiry date of what it finds
-		// (behaviour catalogue §4.7): a credential that parses and is refused by
-		// the cluster must be out of its sight before it starts.
-		for _, p := range []string{KubeletKubeconfigPath, kubeletClientCertificate} {
-			if err := r.files.Remove(p); err != nil {
-				return err
-			}
+	// The kubelet looks at nothing but the expiry date of what it finds
+	// (behaviour catalogue §4.7): a credential that parses and is refused by
+	// the cluster must be out of its sight before it starts. With a certificate
+	// file that does not parse it does not start at all.
+	for _, p := range cred.inTheWay() {
+		if err := r.files.Remove(p); err != nil {
+			return err
 		}
 	}
 	return r.files.WriteFile(BootstrapKubeconfigPath, r.content, host.WriteOptions{Mode: bootstrapMode, UID: 0, GID: 0, DirMode: 0o755})
