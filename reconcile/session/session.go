@@ -232,19 +232,28 @@ func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) 
 	return kubeadm.SetDynamicDefaults(cfg, kubeadm.Machine{Hostname: facts.Hostname, CRISockets: sockets})
 }
 
-// currentSocket is the runtime endpoint that this node was joined with.
+// currentSocket is the runtime endpoint that this node was joined with. Two
+// files record it, and the one that says something else was changed since: then
+// neither is believed.
 func (r *Run) currentSocket() string {
-	data, _, err := r.machine.ReadFile(node.InstanceConfigPath, 64<<10)
-	if err != nil {
-		return ""
+	current := ""
+	for _, path := range []string{node.InstanceConfigPath, node.KubeletConfigPath} {
+		data, _, err := r.machine.ReadFile(path, 1<<20)
+		if err != nil {
+			continue
+		}
+		var recorded struct {
+			ContainerRuntimeEndpoint string `json:"containerRuntimeEndpoint"`
+		}
+		if yaml.Unmarshal(data, &recorded) != nil || recorded.ContainerRuntimeEndpoint == "" {
+			continue
+		}
+		if current != "" && current != recorded.ContainerRuntimeEndpoint {
+			return ""
+		}
+		current = recorded.ContainerRuntimeEndpoint
 	}
-	var instance struct {
-		ContainerRuntimeEndpoint string `json:"containerRuntimeEndpoint"`
-	}
-	if yaml.Unmarshal(data, &instance) != nil {
-		return ""
-	}
-	return instance.ContainerRuntimeEndpoint
+	return current
 }
 
 // patches reads the patch directory. An absolute path is the machine's and
