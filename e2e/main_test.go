@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,7 +18,9 @@ type fixture struct {
 	cluster *lab.Cluster
 
 	kubejoin func() error // builds and installs it, once
-	workers  int          // that were booted
+	manual   sync.Once    // rights for tokens whose nodes are not approved automatically
+	workers  atomic.Int32 // that were booted
+	servers  atomic.Int32 // that were started
 }
 
 var shared = sync.OnceValues(func() (*fixture, error) {
@@ -56,7 +59,7 @@ func TestMain(m *testing.M) {
 }
 
 // use returns the fixture.
-func use(t *testing.T) *fixture {
+func use(t testing.TB) *fixture {
 	t.Helper()
 	f, err := shared()
 	if err != nil {
@@ -66,7 +69,7 @@ func use(t *testing.T) *fixture {
 }
 
 // boot returns a fresh machine that ends with the test, and its Node with it.
-func (f *fixture) boot(t *testing.T, name string, role lab.Role) *lab.Machine {
+func (f *fixture) boot(t testing.TB, name string, role lab.Role) *lab.Machine {
 	t.Helper()
 	m, err := f.Boot(t.Context(), name, role)
 	if err != nil {
@@ -75,6 +78,9 @@ func (f *fixture) boot(t *testing.T, name string, role lab.Role) *lab.Machine {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
+		if err := m.Remember(ctx); err != nil {
+			t.Error(err)
+		}
 		if err := m.Close(); err != nil {
 			t.Error(err)
 		}
@@ -102,17 +108,16 @@ func (f *fixture) controlPlane(t *testing.T, name string) *lab.Machine {
 
 // worker returns a fresh machine with kubejoin that has never been in the cluster. It has a name of its own, so that
 // nothing in the cluster's past can meet it.
-func (f *fixture) worker(t *testing.T) *lab.Machine {
+func (f *fixture) worker(t testing.TB) *lab.Machine {
 	t.Helper()
 	if err := f.kubejoin(); err != nil {
 		t.Fatal(err)
 	}
-	f.workers++
-	return f.boot(t, fmt.Sprint("w", 10+f.workers), lab.Worker)
+	return f.boot(t, fmt.Sprint("w", 10+f.workers.Add(1)), lab.Worker)
 }
 
 // must ends the test if a command failed.
-func must(t *testing.T, r lab.Result) lab.Result {
+func must(t testing.TB, r lab.Result) lab.Result {
 	t.Helper()
 	if err := r.Err(); err != nil {
 		t.Fatal(err)

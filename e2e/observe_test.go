@@ -14,7 +14,7 @@ var written = []string{"/etc", "/var/lib/kubelet", "/opt", "/root", "/home", "/u
 // ofKubelet are the parts of /var/lib/kubelet that a running kubelet writes in its own time.
 var ofKubelet = []string{
 	"/var/lib/kubelet/pods", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/plugins", "/var/lib/kubelet/plugins_registry",
-	"/var/lib/kubelet/pod-resources", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state",
+	"/var/lib/kubelet/pod-resources", "/var/lib/kubelet/pods-api", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state",
 	"/var/lib/kubelet/dra_manager_state", "/var/lib/kubelet/checkpoints", "/var/lib/kubelet/allocated_pods_state",
 	"/var/lib/kubelet/actuated_pods_state", "/var/lib/kubelet/pki",
 }
@@ -76,7 +76,7 @@ func (f *fixture) unchanged(t *testing.T, m *lab.Machine, fn func()) []lab.Reque
 			t.Errorf("systemd: %+v, was %+v", told, operations)
 		}
 	}
-	requests, err := f.requests(t, mark)
+	requests, err := f.requests(t, m, mark)
 	check(err)
 	for _, r := range requests {
 		if r.Writes() {
@@ -86,8 +86,10 @@ func (f *fixture) unchanged(t *testing.T, m *lab.Machine, fn func()) []lab.Reque
 	return requests
 }
 
-// requests returns kubejoin's requests since a mark.
-func (f *fixture) requests(t *testing.T, mark lab.Mark) ([]lab.Request, error) {
+// requests returns the requests of a machine's kubejoin since a mark.
+func (f *fixture) requests(t *testing.T, m *lab.Machine, mark lab.Mark) ([]lab.Request, error) {
 	requests, err := f.cluster.Audit.Since(t.Context(), mark)
-	return slices.DeleteFunc(requests, func(r lab.Request) bool { return !strings.HasPrefix(r.UserAgent, "kubejoin/") }), err
+	return slices.DeleteFunc(requests, func(r lab.Request) bool {
+		return r.Source != m.Address || !strings.HasPrefix(r.UserAgent, "kubejoin/")
+	}), err
 }

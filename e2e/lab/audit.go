@@ -22,7 +22,8 @@ type Request struct {
 	User      string
 	URI       string // with its query
 	UserAgent string
-	Code      int // HTTP status of the answer; 0 if there was none yet
+	Source    string // IP address it came from
+	Code      int    // HTTP status of the answer; 0 if there was none yet
 }
 
 // Writes says whether the request asked for a change. A review of the caller's own rights is a create that changes nothing.
@@ -111,13 +112,17 @@ func (a *Audit) read(mark Mark) ([]Request, error) {
 			}
 			var event struct {
 				AuditID, Verb, RequestURI, UserAgent string
+				SourceIPs                            []string
 				User                                 struct{ Username string }
 				ResponseStatus                       struct{ Code int }
 			}
 			if err := json.Unmarshal(line, &event); err != nil {
 				return nil, fmt.Errorf("%s: audit log: %w", m.Name, err)
 			}
-			r := Request{event.Verb, event.User.Username, event.RequestURI, event.UserAgent, event.ResponseStatus.Code}
+			r := Request{event.Verb, event.User.Username, event.RequestURI, event.UserAgent, "", event.ResponseStatus.Code}
+			if len(event.SourceIPs) > 0 {
+				r.Source = event.SourceIPs[0]
+			}
 			if i, ok := seen[event.AuditID]; ok {
 				requests[i] = r
 				continue

@@ -25,7 +25,7 @@ var rootfs embed.FS
 // debianPackages make a machine: what Kubernetes needs on a node, and what cases use.
 var debianPackages = []string{
 	"systemd", "systemd-sysv", "dbus", "iproute2", "iptables", "conntrack", "ethtool", "kmod", "procps", "runc",
-	"containernetworking-plugins", "ca-certificates", "mount", "util-linux", "curl", "socat", "openssl", "strace",
+	"containernetworking-plugins", "ca-certificates", "mount", "util-linux", "curl", "socat", "openssl", "strace", "time",
 }
 
 // idleUnits do nothing for a machine that lives for minutes but cost time at each boot.

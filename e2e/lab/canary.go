@@ -1,9 +1,13 @@
 package lab
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -67,4 +71,31 @@ func (c *Canary) Check() error {
 	}
 	slices.Sort(found)
 	return fmt.Errorf("secrets were written:\n%s", strings.Join(slices.Compact(found), "\n"))
+}
+
+// Remember shows the canary what programs left on the machine where nobody would look for a secret: the journal, temporary
+// files, logs, the arguments of what runs. Nothing that ran later is among it.
+func (m *Machine) Remember(ctx context.Context) error {
+	if m.Run(ctx, "journalctl --no-pager --output=cat --quiet; ps -e -o args").Code < 0 { // it is seen by running
+		return nil // the machine was closed
+	}
+	for _, dir := range []string{"/run", "/tmp", "/var/tmp", "/var/log"} {
+		err := filepath.WalkDir(m.Path(dir), func(name string, d fs.DirEntry, err error) error {
+			if err != nil || !d.Type().IsRegular() {
+				return nil // gone since, or none that holds text
+			}
+			if info, err := d.Info(); err != nil || info.Size() > 1<<20 { // the journal's own files
+				return nil
+			}
+			data, err := os.ReadFile(name)
+			if err == nil {
+				m.lab.Canary.Saw(m.Name+": "+strings.TrimPrefix(name, m.Path("/")), string(data))
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

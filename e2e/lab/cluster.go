@@ -129,11 +129,15 @@ func newToken() string {
 }
 
 // Token makes a bootstrap token that is valid for a time, waits until discovery with it works, and tells
-// the canary.
-func (c *Cluster) Token(ctx context.Context, ttl time.Duration) (string, error) {
+// the canary. Without groups its user is in kubeadm's own, whose nodes are approved automatically.
+func (c *Cluster) Token(ctx context.Context, ttl time.Duration, groups ...string) (string, error) {
 	token := newToken()
 	c.lab.Canary.Add("bootstrap token", token)
-	if err := c.ControlPlane.RunSecret(ctx, "kubeadm token create "+token+" --ttl="+ttl.String()).Err(); err != nil {
+	create := "kubeadm token create " + token + " --ttl=" + ttl.String()
+	if len(groups) > 0 {
+		create += " --groups=" + strings.Join(groups, ",")
+	}
+	if err := c.ControlPlane.RunSecret(ctx, create).Err(); err != nil {
 		return "", err
 	}
 	// kube-controller-manager signs cluster-info with it in its own time; kubeadm join looks again only after 5 s.

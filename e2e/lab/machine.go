@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -25,8 +26,8 @@ type Machine struct {
 	Address string // IPv4
 
 	lab    *Lab
-	leader int // PID of its systemd, on the host
-	nspawn *exec.Cmd
+	leader int           // PID of its systemd, on the host
+	ended  chan struct{} // closed when systemd-nspawn has ended
 }
 
 // machineName is the name systemd-nspawn knows a machine by; its veth is called vb-NAME, of at most 15 bytes.
@@ -97,26 +98,35 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 			return err
 		}
 	}
+	return m.powerOn(ctx)
+}
+
+func (m *Machine) group() string { return prefix(m.lab.run) + "-" + m.Name }
+
+// powerOn starts what is in the machine's directory and waits until containerd answers.
+func (m *Machine) powerOn(ctx context.Context) error {
+	dir := m.dir()
+	root := filepath.Join(dir, "root")
 	console, err := os.Create(filepath.Join(dir, "console"))
 	if err != nil {
 		return err
 	}
 	defer console.Close()
 	host := machineName(m.lab.run, m.Name)
-	group := prefix(m.lab.run) + "-" + m.Name
 	// Not "ip netns exec": it mounts a new /sys, which hides the cgroups.
-	m.nspawn = exec.Command("/proc/self/exe", "nsenter", "--net=/run/netns/"+m.lab.netns,
+	nspawn := exec.Command("/proc/self/exe", "nsenter", "--net=/run/netns/"+m.lab.netns,
 		"systemd-nspawn", "-q", "-D", root, "--boot", "--register=no", "--keep-unit", "--network-bridge=br0",
 		"--machine="+host, "--hostname="+m.Name, "--capability=all", "--bind=/dev/kmsg", "--system-call-filter=@known")
-	m.nspawn.Env = []string{"PATH=" + os.Getenv("PATH"), envMachine + "=" + group}
-	m.nspawn.Stdout, m.nspawn.Stderr = console, console
-	m.nspawn.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of reach of the terminal's Ctrl-C
-	if err := m.nspawn.Start(); err != nil {
+	nspawn.Env = []string{"PATH=" + os.Getenv("PATH"), envMachine + "=" + m.group()}
+	nspawn.Stdout, nspawn.Stderr = console, console
+	nspawn.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // out of reach of the terminal's Ctrl-C
+	if err := nspawn.Start(); err != nil {
 		return err
 	}
 	ended := make(chan struct{})
+	m.ended, m.leader = ended, 0
 	go func() {
-		_ = m.nspawn.Wait()
+		_ = nspawn.Wait()
 		close(ended)
 	}()
 	err = poll(ctx, 60*time.Second, func() error {
@@ -126,7 +136,7 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 		default:
 		}
 		if m.leader == 0 {
-			if m.leader, err = findLeader(group); err != nil {
+			if m.leader, err = findLeader(m.group()); err != nil {
 				return err
 			}
 		}
@@ -168,6 +178,23 @@ func findLeader(group string) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("no process of %s is PID 1", group)
+}
+
+// Reboot restarts the machine as its administrator would, and waits until containerd answers again. Commands that run on it are
+// ended.
+func (m *Machine) Reboot(ctx context.Context) error {
+	return step("reboot "+m.Name, func() error {
+		_ = m.Run(ctx, "systemctl reboot") // which may end before it can say that it worked
+		select {
+		case <-m.ended:
+		case <-time.After(60 * time.Second):
+			return fmt.Errorf("machine %s does not shut down", m.Name)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		// With --keep-unit, systemd-nspawn leaves starting it again to whoever started it.
+		return m.powerOn(ctx)
+	})
 }
 
 // Close ends the machine as if its power was cut, and deletes it.
@@ -232,10 +259,34 @@ type Process struct {
 	machine        *Machine
 	command        string
 	cmd            *exec.Cmd
-	stdout, stderr bytes.Buffer
+	stdout, stderr output
 	begin          time.Time
 	secret         bool
 }
+
+// output is what a command wrote so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(data []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(data)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// Stdout returns what the command has written to standard output so far.
+func (p *Process) Stdout() string { return p.stdout.String() }
+
+// Stderr returns what the command has written to standard error so far.
+func (p *Process) Stderr() string { return p.stderr.String() }
 
 // Start starts a shell command on the machine as a user; its Wait must be called.
 func (m *Machine) Start(ctx context.Context, user, command string) (*Process, error) {
