@@ -4,7 +4,9 @@
 // from the table in rules.go.
 //
 // A schema must never refuse what the program accepts, because an editor would
-// then find fault with a good file. The other way round it may be lenient.
+// then find fault with a good file. The other way round it may be lenient. Only
+// null and "" are refused where a choice is expected, because an editor would
+// offer them.
 //
 // Only the tests of package schemas import it, so it is in no binary.
 package generate

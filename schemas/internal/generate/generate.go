@@ -11,6 +11,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1"
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
 )
 
 // Schemas gives the content of every schema by its file's name. source is the
@@ -73,12 +76,24 @@ func (g *generator) kind(k Kind) (*schema, error) {
 	s.Description = description
 	s.Type = types{"object"}
 	s.Properties = append(properties{
-		{"apiVersion", &schema{Description: "apiVersion is the version of the configuration.", Const: k.APIVersion}},
+		{"apiVersion", &schema{Description: versionText(k.APIVersion), Const: k.APIVersion}},
 		{"kind", &schema{Description: "kind is the kind of the configuration.", Const: k.Name}},
 	}, s.Properties...)
 	s.Required = append([]string{"apiVersion", "kind"}, s.Required...)
 	s.Definitions = g.defined
 	return s, nil
+}
+
+func versionText(apiVersion string) string {
+	text := "apiVersion is the version of the configuration."
+	switch apiVersion {
+	case v1beta4.APIVersion:
+	case v1.APIVersion:
+		text += " It is experimental: kubeadm 1.37 reads it only when it is asked to."
+	default:
+		text += " kubeadm no longer reads this one; \"kubejoin config migrate\" updates the file."
+	}
+	return text
 }
 
 // fill makes every object that a default function may look into, and one item

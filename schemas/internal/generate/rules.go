@@ -3,6 +3,7 @@ package generate
 import (
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
 )
 
@@ -28,6 +29,7 @@ const (
 	taintValue = `^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`
 	ip         = `^([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)?$`
 	subnets    = `^([0-9A-Fa-f:.]+/[0-9]{1,3}(,[0-9A-Fa-f:.]+/[0-9]{1,3})?)?$`
+	tokenGroup = `^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$`
 	all        = `^[aA][lL][lL]$`
 )
 
@@ -43,6 +45,8 @@ type rule struct {
 	// minimum and maximum of a number.
 	minimum, maximum *int
 	minItems         int
+	// keys is a pattern of the names in a map.
+	keys string
 	// also says what concerns several fields of an object.
 	also func(*schema)
 }
@@ -61,6 +65,9 @@ func (r rule) apply(s *schema) {
 		s.Minimum, s.Maximum = r.minimum, r.maximum
 	}
 	s.MinItems = r.minItems
+	if values, ok := s.AdditionalProperties.(*schema); ok && values != nil && r.keys != "" {
+		s.PropertyNames = &schema{Pattern: r.keys}
+	}
 	if r.also != nil {
 		r.also(s)
 	}
@@ -80,6 +87,14 @@ func rules() map[string]rule {
 	pullPolicy := rule{choices: names(corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)}
 	registry := rule{examples: []string{"registry.k8s.io"}}
 	budget := rule{pattern: notNegative}
+	// Arguments are a map up to v1beta3.
+	arguments := rule{keys: argument}
+	ignore := rule{also: func(s *schema) {
+		s.AnyOf = []*schema{{MaxItems: 1}, {Items: &schema{Not: &schema{Pattern: all}}}}
+	}}
+	runtime := rule{pattern: socket, examples: []string{
+		"unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock", "unix:///var/run/cri-dockerd.sock",
+	}}
 	return map[string]rule{
 		"JoinConfiguration.discovery":  {required: true},
 		"JoinConfiguration.caCertPath": {pattern: crt},
@@ -104,19 +119,20 @@ func rules() map[string]rule {
 
 		"FileDiscovery.kubeConfigPath": {required: true, pattern: `.`, examples: []string{"/etc/kubernetes/discovery.conf"}},
 
+		"Discovery.timeout": budget,
+
 		"JoinControlPlane.certificateKey": {pattern: key},
 		"APIEndpoint.advertiseAddress":    {pattern: ip},
 		"APIEndpoint.bindPort":            {minimum: new(0), maximum: new(65535)},
 
-		"NodeRegistrationOptions.name": {pattern: nodeName},
-		"NodeRegistrationOptions.criSocket": {pattern: socket, examples: []string{
-			"unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock", "unix:///var/run/cri-dockerd.sock",
-		}},
-		"NodeRegistrationOptions.imagePullPolicy": pullPolicy,
-		"NodeRegistrationOptions.ignorePreflightErrors": {also: func(s *schema) {
-			s.AnyOf = []*schema{{MaxItems: 1}, {Items: &schema{Not: &schema{Pattern: all}}}}
-		}},
+		"NodeRegistrationOptions.name":                  {pattern: nodeName},
+		"NodeRegistrationOptions.criSocket":             runtime,
+		"NodeRegistrationOptions.kubeletExtraArgs":      arguments,
+		"NodeRegistrationOptions.imagePullPolicy":       pullPolicy,
+		"NodeRegistrationOptions.ignorePreflightErrors": ignore,
 		"Arg.name": {required: true, pattern: argument},
+
+		"Arg.mergeMethod": {choices: names(kubeadm.MergeAppend, kubeadm.MergePrepend)},
 
 		"Taint.key":    {required: true, pattern: taintKey},
 		"Taint.value":  {pattern: taintValue},
@@ -154,6 +170,28 @@ func rules() map[string]rule {
 		}},
 		"LocalEtcd.dataDir":      {pattern: absolute},
 		"ExternalEtcd.endpoints": {required: true, minItems: 1},
+
+		"ControlPlaneComponent.extraArgs":  arguments,
+		"APIServer.timeoutForControlPlane": budget,
+		"LocalEtcd.extraArgs":              arguments,
+		"DNS.type":                         {choices: []string{"CoreDNS", "kube-dns"}},
+
+		"InitConfiguration.certificateKey": {pattern: key},
+		"BootstrapToken.token":             {pattern: `^$|` + bootstrapToken},
+		"BootstrapToken.ttl":               budget,
+		"BootstrapToken.usages":            {choices: []string{"signing", "authentication"}},
+		"BootstrapToken.groups":            {pattern: tokenGroup},
+
+		"ResetConfiguration.certificatesDir":       {pattern: absolute},
+		"ResetConfiguration.criSocket":             runtime,
+		"ResetConfiguration.ignorePreflightErrors": ignore,
+		"ResetConfiguration.unmountFlags":          {choices: []string{"MNT_FORCE", "MNT_DETACH", "MNT_EXPIRE", "UMOUNT_NOFOLLOW"}},
+
+		"UpgradeApplyConfiguration.imagePullPolicy":       pullPolicy,
+		"UpgradeApplyConfiguration.ignorePreflightErrors": ignore,
+		"UpgradeNodeConfiguration.imagePullPolicy":        pullPolicy,
+		"UpgradeNodeConfiguration.ignorePreflightErrors":  ignore,
+		"UpgradePlanConfiguration.ignorePreflightErrors":  ignore,
 
 		"EnvVar.name":                    {required: true},
 		"ObjectFieldSelector.fieldPath":  {required: true},

@@ -27,6 +27,7 @@ type schema struct {
 
 	Required             []string   `json:"required,omitempty"`
 	Properties           properties `json:"properties,omitempty"`
+	PropertyNames        *schema    `json:"propertyNames,omitempty"`
 	AdditionalProperties any        `json:"additionalProperties,omitempty"`
 
 	Items    *schema `json:"items,omitempty"`
