@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,8 +37,11 @@ type decoder struct {
 	positions map[string]Position
 	// unset are the fields that are there and hold nothing: null or a zero value.
 	// Defaults take them for absent ones.
-	unset   map[string]bool
-	structs map[reflect.Type]*structFields
+	unset map[string]bool
+	// argNames are the names in each map of arguments, sorted: where the internal
+	// version has a list, a file of an older version has the map.
+	argNames map[string][]string
+	structs  map[reflect.Type]*structFields
 }
 
 // structFields are the fields of a struct by their JSON name; names has them in
@@ -50,6 +56,7 @@ func newDecoder(file string) *decoder {
 		file:      file,
 		positions: map[string]Position{},
 		unset:     map[string]bool{},
+		argNames:  map[string][]string{},
 		structs:   map[reflect.Type]*structFields{},
 	}
 }
@@ -68,6 +75,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	if _, known := d.positions[path]; !known || n.Kind == yaml.ScalarNode && !isNull(n) {
 		d.positions[path] = pos
 	}
+	written := n
 	n = resolve(n)
 	if isNull(n) {
 		return // as in JSON: the field is as good as absent
@@ -86,7 +94,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
-		d.value(n, v.Elem(), path)
+		d.value(written, v.Elem(), path) // at the alias, not at its anchor
 	case reflect.Struct:
 		if n.Kind != yaml.MappingNode {
 			wrongType("mapping", "")
@@ -99,6 +107,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		d.mapping(n, v, path)
+		if args, ok := v.Interface().(map[string]string); ok {
+			d.argNames[path] = slices.Sorted(maps.Keys(args))
+		}
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
 			hint := ""
@@ -130,7 +141,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		v.SetBool(b)
-	case reflect.Int32:
+	case reflect.Int, reflect.Int32, reflect.Int64:
 		var i int64
 		switch {
 		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int":
@@ -140,6 +151,23 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		default:
 			v.SetInt(i)
 		}
+	case reflect.Uint32:
+		var u uint64
+		switch {
+		case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int":
+			wrongType("whole number", "")
+		case n.Decode(&u) != nil || v.OverflowUint(u):
+			d.problems.add(pos, path, "the number is negative or too large", "")
+		default:
+			v.SetUint(u)
+		}
+	case reflect.Float64:
+		var f float64
+		if n.Kind != yaml.ScalarNode || describe(n) != "number" || n.Decode(&f) != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+			wrongType("number", "")
+			return
+		}
+		v.SetFloat(f)
 	default:
 		d.problems.add(pos, path, "cannot be set from a file", "")
 	}

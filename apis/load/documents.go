@@ -15,10 +15,11 @@ import (
 const (
 	// maxDepth bounds nesting; the deepest field of any kind is at 8.
 	maxDepth = 100
-	// maxDocuments bounds the documents of one file.
-	maxDocuments = 1000
-	// maxMarks bounds the characters that can start a value, and so the memory
-	// that the parser needs: about half a KiB for each of them.
+	// maxDocuments bounds the documents of one file. They are read one after the
+	// other, so that many of them cost time and no memory.
+	maxDocuments = 10_000
+	// maxMarks bounds the characters in one document that can start a value, and
+	// so the memory that the parser needs: about half a KiB for each of them.
 	maxMarks = 250_000
 	// maxAliased bounds the values that all aliases of a document expand to.
 	maxAliased = 100_000
@@ -40,32 +41,29 @@ func (d document) group() string {
 	return group
 }
 
-// split parses a file. Documents with nothing but comments are left out. It
-// stops at the first syntax error, because what follows one is guesswork.
-func split(file string, data []byte) ([]document, Problems) {
+// eachDocument parses a file and visits its documents. Those with nothing but
+// comments are left out. It stops at the first syntax error, because what follows
+// one is guesswork, and gives what is wrong with the documents that it could not
+// visit.
+func eachDocument(file string, data []byte, visit func(document)) Problems {
 	var problems Problems
-	marks := 0
-	for _, mark := range "\n,:-?[{" {
-		marks += bytes.Count(data, []byte(string(mark)))
-	}
-	if marks > maxMarks {
+	if tooManyMarks(data) {
 		problems.add(Position{File: file}, "", "the file has too many lines and values to be a configuration", "")
-		return nil, problems
+		return problems
 	}
 	loader, err := yaml.NewLoader(bytes.NewReader(data), yaml.WithPlugin(loaderlimits.New(loaderlimits.DepthValue(maxDepth))))
 	if err != nil {
 		problems.add(Position{File: file}, "", err.Error(), "")
-		return nil, problems
+		return problems
 	}
-	var documents []document
 	for range maxDocuments {
 		var node yaml.Node
 		switch err := loader.Load(&node); {
 		case errors.Is(err, io.EOF):
-			return documents, problems
+			return problems
 		case err != nil:
 			syntaxProblem(file, data, err, &problems)
-			return nil, problems
+			return problems
 		}
 		root := node.Content[0]
 		if isNull(root) {
@@ -77,12 +75,33 @@ func split(file string, data []byte) ([]document, Problems) {
 			continue
 		}
 		if doc, ok := identify(file, root, &problems); ok {
-			documents = append(documents, doc)
+			visit(doc)
 		}
 	}
 	problems = nil // of documents that are not meant for this program
 	problems.add(Position{File: file}, "", fmt.Sprintf("the file has more than %d documents", maxDocuments), "")
-	return nil, problems
+	return problems
+}
+
+// tooManyMarks counts for each document by itself. A line that starts with "---"
+// always begins a new one: YAML allows it nowhere else.
+func tooManyMarks(data []byte) bool {
+	marks := 0
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(line, []byte("---")) {
+			marks = 0
+		}
+		for _, c := range line {
+			switch c {
+			case '\n', ',', ':', '-', '?', '[', '{':
+				marks++
+			}
+		}
+		if marks > maxMarks {
+			return true
+		}
+	}
+	return false
 }
 
 // identify reads apiVersion and kind.

@@ -8,17 +8,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/kubejoin/kubejoin/apis/internal/spell"
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
 )
-
-// kinds are all kinds of the group kubeadm.k8s.io.
-var kinds = []string{
-	"JoinConfiguration", "InitConfiguration", "ClusterConfiguration",
-	"ResetConfiguration", "UpgradeConfiguration", "ClusterStatus",
-}
 
 // Join is a JoinConfiguration, and where its fields came from.
 type Join struct {
@@ -32,6 +25,7 @@ type Join struct {
 
 	positions map[string]Position
 	unset     map[string]bool
+	argNames  map[string][]string
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
 }
@@ -41,18 +35,24 @@ type Join struct {
 // flags of the command line do. Dynamic defaults and validation are left to
 // the caller. Errors are Problems of class InvalidConfig.
 func JoinConfiguration(name string, data []byte, override func(*kubeadm.JoinConfiguration)) (*Join, error) {
-	doc, notes, problems := find(name, data, "JoinConfiguration")
+	doc, kind, notes, problems := find(name, data, "JoinConfiguration")
 	if problems != nil {
 		return nil, problems.err()
 	}
-	v, ok := versionOf(name, doc, &problems)
-	if !ok {
-		return nil, problems.err()
-	}
 	d := newDecoder(name)
-	join := &Join{Config: v.join(d, doc.root), Version: v.apiVersion, Notes: notes, positions: d.positions, unset: d.unset}
+	join := &Join{
+		Config:    kind.read(d, doc.root).(*kubeadm.JoinConfiguration),
+		Version:   kind.APIVersion,
+		Notes:     notes,
+		positions: d.positions,
+		unset:     d.unset,
+		argNames:  d.argNames,
+	}
 	if problems := slices.Concat(d.problems, d.surplus); len(problems) > 0 {
 		return nil, problems.err()
+	}
+	if note := aged(kind.APIVersion); note != "" {
+		join.Notes = append(join.Notes, fieldPosition(name, doc.root, "apiVersion").String()+": "+note)
 	}
 	if pos, ok := d.positions["controlPlane"]; ok && join.Config.ControlPlane == nil {
 		join.Notes = append(join.Notes, pos.String()+": controlPlane is null, so the machine joins as a worker; "+
@@ -60,7 +60,7 @@ func JoinConfiguration(name string, data []byte, override func(*kubeadm.JoinConf
 	}
 	if override != nil {
 		override(join.Config)
-		original := v.join(newDecoder(name), doc.root)
+		original := kind.read(newDecoder(name), doc.root).(*kubeadm.JoinConfiguration)
 		join.overridden = changes(reflect.ValueOf(original), reflect.ValueOf(join.Config), "")
 	}
 	return join, nil
@@ -75,15 +75,21 @@ func FromObject(cfg *v1beta4.JoinConfiguration) (*Join, error) {
 }
 
 // Position finds a field by its path in JSON notation, such as
-// "nodeRegistration.taints[0].effect". For a field that is not in the file it is
+// "nodeRegistration.taints[0].effect"; the path is that of the current version,
+// whatever the version of the file. For a field that is not in the file it is
 // the position of the nearest one around it. It is false if the field was set on
 // the command line or if there is no file.
 func (j *Join) Position(fieldPath string) (Position, bool) {
 	if j.isOverridden(fieldPath) {
 		return Position{}, false
 	}
+	return nearest(j.positions, writtenAs(j.Version, fieldPath, j.argNames))
+}
+
+// nearest is the position of a field, or of the nearest one around it.
+func nearest(positions map[string]Position, fieldPath string) (Position, bool) {
 	for path := fieldPath; ; path = parent(path) {
-		if pos, ok := j.positions[path]; ok {
+		if pos, ok := positions[path]; ok {
 			return pos, true
 		}
 		if path == "" {
@@ -102,7 +108,7 @@ func (j *Join) Validate() error {
 		if j.isOverridden(e.Field) {
 			hint = "set on the command line"
 		}
-		problems.add(pos, e.Field, lowerFirst(e.ErrorBody()), hint)
+		problems.add(pos, writtenAs(j.Version, e.Field, j.argNames), lowerFirst(e.ErrorBody()), hint)
 	}
 	return problems.err()
 }
@@ -112,16 +118,12 @@ func (j *Join) Validate() error {
 // warnings, of which each is one line; of duplicates the last one wins. Errors
 // are Problems of class InvalidConfig.
 func ClusterConfiguration(name string, data []byte) (*kubeadm.ClusterConfiguration, []string, error) {
-	doc, _, problems := find(name, data, "ClusterConfiguration")
+	doc, kind, _, problems := find(name, data, "ClusterConfiguration")
 	if problems != nil {
 		return nil, nil, problems.err()
 	}
-	v, ok := versionOf(name, doc, &problems)
-	if !ok {
-		return nil, nil, problems.err()
-	}
 	d := newDecoder(name)
-	cfg := v.cluster(d, doc.root)
+	cfg := kind.read(d, doc.root).(*kubeadm.ClusterConfiguration)
 	if len(d.problems) > 0 {
 		return nil, nil, d.problems.err()
 	}
@@ -132,52 +134,59 @@ func ClusterConfiguration(name string, data []byte) (*kubeadm.ClusterConfigurati
 	return cfg, warnings, nil
 }
 
-// find gives the one document of a kind, and a note for each of the others.
-func find(name string, data []byte, kind string) (document, []string, Problems) {
+// maxNotes bounds the notes on documents that are not used, so that they are no
+// wall.
+const maxNotes = 5
+
+// find gives the one document of a kind, and notes on the others.
+func find(name string, data []byte, kind string) (document, Kind, []string, Problems) {
 	if problems := checkSize(name, data); problems != nil {
-		return document{}, nil, problems
+		return document{}, Kind{}, nil, problems
 	}
-	documents, problems := split(name, data)
-	var found []document
+	var found document
+	var foundKind Kind
 	var notes, others []string
-	for _, doc := range documents {
+	var own Problems
+	problems := eachDocument(name, data, func(doc document) {
 		pos := position(name, doc.root)
-		switch {
-		case doc.kind == kind && doc.group() == group:
-			found = append(found, doc)
-		case doc.kind == kind:
-			problems.add(fieldPosition(name, doc.root, "apiVersion"), "apiVersion",
-				fmt.Sprintf("there is no %s in %q", kind, doc.apiVersion), "did you mean "+current+"?")
-		case doc.group() == group && !slices.Contains(kinds, doc.kind):
-			hint := ""
-			if near, ok := spell.Nearest(doc.kind, kinds); ok {
-				hint = fmt.Sprintf("did you mean %q?", near)
+		k, known := Kind{}, false
+		if doc.group() == group {
+			if k, known = findKind(name, doc, &own); !known {
+				return
 			}
-			problems.add(fieldPosition(name, doc.root, "kind"), "kind", fmt.Sprintf("unknown kind %q", doc.kind), hint)
-		default:
-			notes = append(notes, clean(fmt.Sprintf("%s: %s is not used by a join and was ignored", pos, doc.kind)))
-			others = append(others, fmt.Sprintf("%s at line %d", doc.kind, pos.Line))
 		}
+		switch {
+		case doc.kind == kind && !known:
+			own.add(fieldPosition(name, doc.root, "apiVersion"), "apiVersion",
+				fmt.Sprintf("there is no %s in %q", kind, doc.apiVersion), "did you mean "+current+"?")
+		case doc.kind == kind && found.root != nil:
+			own.add(pos, "", fmt.Sprintf("a second %s", kind), "the first one is at "+position(name, found.root).String())
+		case doc.kind == kind:
+			found, foundKind = doc, k
+		default:
+			others = append(others, clean(fmt.Sprintf("%s at line %d", doc.kind, pos.Line)))
+			if len(others) <= maxNotes {
+				notes = append(notes, clean(fmt.Sprintf("%s: %s is not used by a join and was ignored", pos, doc.kind)))
+			}
+		}
+	})
+	if problems = append(own, problems...); len(problems) > 0 {
+		return document{}, Kind{}, nil, problems
 	}
-	if len(problems) > 0 {
-		return document{}, nil, problems
+	if more := len(others) - maxNotes; more > 0 {
+		notes = append(notes, fmt.Sprintf("%s: %d more documents are not used by a join and were ignored", name, more))
+		others = append(others[:maxNotes], fmt.Sprintf("%d more", more))
 	}
 	switch {
-	case len(found) == 0 && len(others) == 0:
+	case found.root != nil:
+		return found, foundKind, notes, nil
+	case len(others) == 0:
 		problems.add(Position{File: name}, "", fmt.Sprintf("no %s found; the file is empty", kind),
 			fmt.Sprintf(`a configuration starts with "apiVersion: %s" and "kind: %s"`, current, kind))
-	case len(found) == 0:
+	default:
 		problems.add(Position{File: name}, "", fmt.Sprintf("no %s found; the file has %s", kind, strings.Join(others, ", ")), "")
-	case len(found) > 1:
-		for _, doc := range found[1:] {
-			problems.add(position(name, doc.root), "", fmt.Sprintf("a second %s", kind),
-				"the first one is at "+position(name, found[0].root).String())
-		}
 	}
-	if len(problems) > 0 {
-		return document{}, nil, problems
-	}
-	return found[0], notes, nil
+	return document{}, Kind{}, nil, problems
 }
 
 func (j *Join) isOverridden(fieldPath string) bool {

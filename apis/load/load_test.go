@@ -127,7 +127,7 @@ func TestBytes(t *testing.T) {
 		{"deep block", strings.Repeat("- ", 100_000), "nested deeper than 100 levels"},
 		{"merge bomb", mergeBomb(), "aliases expand to more than 100000 values"},
 		{"long value", header + "caCertPath: " + strings.Repeat("x", 65<<10), "caCertPath: the value is longer than 64 KiB"},
-		{"many documents", strings.Repeat("---\na: b\n", 2000), "the file has more than 1000 documents"},
+		{"many documents", strings.Repeat("---\na: b\n", 20_000), "the file has more than 10000 documents"},
 		{"many fields", header + strings.Repeat("x: 1\n", 1<<20), "join.yaml: the file has too many lines and values"},
 		{"100 MB", header + strings.Repeat("# x\n", 25<<20), "join.yaml: the configuration is larger than 32 MiB"},
 	} {
@@ -315,8 +315,8 @@ apiServer:
 	for _, tt := range []struct{ data, want string }{
 		{"", "no ClusterConfiguration found; the file is empty"},
 		{header, "no ClusterConfiguration found; the file has JoinConfiguration at line 1"},
-		{strings.Replace(start, "v1beta4", "v1beta3", 1), "kubeadm.k8s.io/v1beta3 is not supported yet"},
-		{strings.Replace(start, "v1beta4", "v2", 1), "unknown version kubeadm.k8s.io/v2 (supported: kubeadm.k8s.io/v1beta4)"},
+		{strings.Replace(start, "v1beta4", "v1alpha3", 1), "unknown version kubeadm.k8s.io/v1alpha3"},
+		{strings.Replace(start, "v1beta4", "v2", 1), "unknown version kubeadm.k8s.io/v2 (supported: kubeadm.k8s.io/v1beta4, kubeadm.k8s.io/v1beta3, "},
 		{start + "apiServer: []\n", "kubeadm-config:3:12: apiServer: expected mapping, got list"},
 		{start + "featureGates: {A: 1}\n", "kubeadm-config:3:19: featureGates.A: expected boolean, got number"},
 		{start + "certificateValidityPeriod: 1y\n", `certificateValidityPeriod: expected a duration such as "4m0s" in quotes`},

@@ -1,11 +1,12 @@
 package load
 
-// Source says where a value of the configuration was written. Unlike Position it
+// Source says where a value of the configuration was written; the path is that of
+// the current version. Unlike Position it
 // does not fall back to what is around the field. isSet says whether Config has
 // something there: a field that is in the file but empty is not the source of
 // the default that it got.
 func (j *Join) Source(fieldPath string, isSet bool) (Position, bool) {
-	if j.isOverridden(fieldPath) || isSet && j.unset[fieldPath] {
+	if j.isOverridden(fieldPath) || isSet && j.unset[writtenAs(j.Version, fieldPath, j.argNames)] {
 		return Position{}, false
 	}
 	return j.Written(fieldPath)
@@ -14,7 +15,7 @@ func (j *Join) Source(fieldPath string, isSet bool) (Position, bool) {
 // Written says where the file has a field, whether or not the command line
 // overrode it.
 func (j *Join) Written(fieldPath string) (Position, bool) {
-	pos, ok := j.positions[fieldPath]
+	pos, ok := j.positions[writtenAs(j.Version, fieldPath, j.argNames)]
 	return pos, ok
 }
 

@@ -1,77 +1,105 @@
 package load
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
 
-	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/apis/internal/spell"
+	v1 "github.com/kubejoin/kubejoin/apis/kubeadm/v1"
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta1"
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta2"
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta3"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
 )
 
-// group is the API group of all kinds that are decoded here.
+// group is the API group of all kinds of kubeadm's.
 const group = "kubeadm.k8s.io"
 
 // current is the version that users are told to write.
 const current = v1beta4.APIVersion
 
-// version is one external version. Without its functions it is one that exists
-// and cannot be read yet.
-type version struct {
-	apiVersion string
-	join       func(*decoder, *yaml.Node) *kubeadm.JoinConfiguration
-	cluster    func(*decoder, *yaml.Node) *kubeadm.ClusterConfiguration
-}
+// clusterStatus is a kind that once existed and means nothing any more.
+const clusterStatus = "ClusterStatus"
 
-// versions is the one place where a version is registered.
-func versions() []version {
-	return []version{
-		{apiVersion: "kubeadm.k8s.io/v1beta1"},
-		{apiVersion: "kubeadm.k8s.io/v1beta2"},
-		{apiVersion: "kubeadm.k8s.io/v1beta3"},
-		{
-			apiVersion: v1beta4.APIVersion,
-			join:       reads(v1beta4.SetDefaultsJoinConfiguration, v1beta4.ToInternalJoinConfiguration),
-			cluster:    reads(v1beta4.SetDefaultsClusterConfiguration, v1beta4.ToInternalClusterConfiguration),
-		},
-		{apiVersion: "kubeadm.k8s.io/v1"},
-	}
-}
-
-// reads makes the three steps from a node to the internal version: decode,
-// static defaults, conversion.
-func reads[External, Internal any](defaults func(*External), convert func(*External) *Internal) func(*decoder, *yaml.Node) *Internal {
-	return func(d *decoder, root *yaml.Node) *Internal {
-		external := new(External)
-		d.document(root, external)
-		defaults(external)
-		return convert(external)
-	}
-}
-
-// versionOf finds the version of a document and reports one that is not there
-// or cannot be read.
-func versionOf(file string, doc document, problems *Problems) (version, bool) {
-	var supported []string
-	known := false
-	for _, v := range versions() {
-		if v.join == nil {
-			known = known || v.apiVersion == doc.apiVersion
-			continue
+// findKind finds the kind of a document of kubeadm's group, and reports a version
+// or kind that is not there.
+func findKind(file string, doc document, problems *Problems) (Kind, bool) {
+	var versions, names, namesHere []string
+	for _, k := range Kinds() {
+		if k.APIVersion == doc.apiVersion && k.Name == doc.kind {
+			return k, true
 		}
-		if v.apiVersion == doc.apiVersion {
-			return v, true
+		if !slices.Contains(versions, k.APIVersion) {
+			versions = append(versions, k.APIVersion)
 		}
-		supported = append(supported, v.apiVersion)
+		names = append(names, k.Name)
+		if k.APIVersion == doc.apiVersion {
+			namesHere = append(namesHere, k.Name)
+		}
 	}
-	pos := fieldPosition(file, doc.root, "apiVersion")
-	if known {
-		problems.add(pos, "apiVersion", doc.apiVersion+" is not supported yet",
-			"write "+strings.Join(supported, " or ")+`; "kubeadm config migrate" of Kubernetes 1.31 to 1.36 converts to it`)
-	} else {
-		problems.add(pos, "apiVersion", "unknown version "+doc.apiVersion, "supported: "+strings.Join(supported, ", "))
+	switch hint := ""; {
+	case !slices.Contains(names, doc.kind):
+		if near, ok := spell.Nearest(doc.kind, names); ok {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		problems.add(fieldPosition(file, doc.root, "kind"), "kind", fmt.Sprintf("unknown kind %q", doc.kind), hint)
+	case !slices.Contains(versions, doc.apiVersion):
+		problems.add(fieldPosition(file, doc.root, "apiVersion"), "apiVersion", "unknown version "+doc.apiVersion,
+			"supported: "+strings.Join(versions, ", "))
+	default:
+		if doc.kind == clusterStatus {
+			hint = "remove the document: it means nothing since Kubernetes 1.22"
+		} else {
+			hint = "write " + current
+		}
+		problems.add(fieldPosition(file, doc.root, "kind"), "kind",
+			fmt.Sprintf("%s has no %s, but %s", doc.apiVersion, doc.kind, strings.Join(namesHere, ", ")), hint)
 	}
-	return version{}, false
+	return Kind{}, false
+}
+
+// aged says what is to be known of a version that is not the current one; empty if
+// there is nothing.
+func aged(apiVersion string) string {
+	const update = "; `kubejoin config migrate` brings the file up to date"
+	switch apiVersion {
+	case v1beta1.APIVersion:
+		return apiVersion + " is deprecated: kubeadm reads it up to 1.21" + update
+	case v1beta2.APIVersion:
+		return apiVersion + " is deprecated: kubeadm reads it up to 1.26" + update
+	case v1beta3.APIVersion:
+		return apiVersion + " is deprecated: kubeadm reads it up to 1.36" + update
+	case v1.APIVersion:
+		return apiVersion + " is an experiment of kubeadm's, whose join does not read it; " + current + " is the current version"
+	}
+	return ""
+}
+
+// writtenAs gives the place that a field of the internal version has in a file of
+// an older version: an argument is found by its name, and discovery had its
+// timeout itself.
+func writtenAs(apiVersion, fieldPath string, argNames map[string][]string) string {
+	switch apiVersion {
+	case v1beta1.APIVersion, v1beta2.APIVersion, v1beta3.APIVersion:
+	default:
+		return fieldPath
+	}
+	if fieldPath == "timeouts.discovery" {
+		return "discovery.timeout"
+	}
+	list, rest, _ := strings.Cut(fieldPath, "[")
+	names, ok := argNames[list]
+	if !ok || rest == "" {
+		return fieldPath
+	}
+	var i int
+	if _, err := fmt.Sscanf(rest, "%d]", &i); err != nil || i >= len(names) {
+		return fieldPath
+	}
+	return child(list, names[i])
 }
 
 // fieldPosition is the position of a top-level field's value, or else of the
