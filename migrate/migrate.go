@@ -1,0 +1,401 @@
+package migrate
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/kubejoin/kubejoin/apis/load"
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+// Group is the API group that is migrated.
+const Group = "kubeadm.k8s.io"
+
+// Default is the version to migrate to unless another one is asked for: the one
+// that kubeadm writes.
+const Default = "v1beta4"
+
+// Versions are the versions that can be migrated from and to, oldest first.
+func Versions() []string { return []string{"v1beta1", "v1beta2", "v1beta3", "v1beta4", "v1"} }
+
+// v1beta4 is the index of the version that moved the waits.
+const v1beta4 = 3
+
+// kinds are the kinds of the group with the first and the last version that has
+// them, as indices of Versions.
+func kinds() map[string][2]int {
+	return map[string][2]int{
+		"InitConfiguration":    {0, 4},
+		"ClusterConfiguration": {0, 4},
+		"JoinConfiguration":    {0, 4},
+		"ClusterStatus":        {0, 1},
+		"ResetConfiguration":   {3, 4},
+		"UpgradeConfiguration": {3, 4},
+	}
+}
+
+// Change is one thing that a migration did.
+type Change struct {
+	// Pos is in the file as it was given.
+	Pos load.Position
+	// Path is the field, such as "apiServer.extraArgs"; empty for a whole document.
+	Path string
+	Text string
+}
+
+// String is one line.
+func (c Change) String() string {
+	return load.Problem{Pos: c.Pos, Path: c.Path, Message: c.Text}.String()
+}
+
+// Loss is something that the new version has no place for. It stays in the file
+// as a comment where the file can have comments.
+type Loss Change
+
+// String is one line.
+func (l Loss) String() string { return Change(l).String() }
+
+// Result of a migration.
+type Result struct {
+	// Data is the whole file. It is the input itself if nothing had to change.
+	Data []byte
+	// Documents is how many kubeadm documents the file has.
+	Documents int
+	Changes   []Change
+	Losses    []Loss
+}
+
+// Version reads the name of a version, "v1beta4" or "kubeadm.k8s.io/v1beta4". The
+// error is of class fault.InvalidConfig.
+func Version(name string) (string, error) {
+	short := strings.TrimPrefix(name, Group+"/")
+	if slices.Contains(Versions(), short) {
+		return short, nil
+	}
+	return "", fault.New(fault.InvalidConfig, "%q is no version to migrate to", name).
+		WithHint("use one of %s", strings.Join(Versions(), ", "))
+}
+
+// file is what the documents of one file have to know of one another.
+type file struct {
+	name   string
+	target int
+	json   bool                 // nothing but one JSON object
+	first  map[string]*document // of each kind
+	moved  []transfer
+}
+
+// transfer is a field that goes to another document of the file.
+type transfer struct {
+	kind, top, leaf string
+	moved
+}
+
+// part is one chunk and what becomes of it.
+type part struct {
+	chunk
+	document *document // nil if it is not a document of kubeadm
+	gone     bool
+	appended string // a new document behind it
+}
+
+// Migrate rewrites all documents of the group kubeadm.k8s.io in data, which is
+// the content of the file name, to the version to. Going to a newer version always
+// works; what that has no place for is in Losses. Going to an older one is an
+// error if something would be lost. Errors are load.Problems of class
+// fault.InvalidConfig.
+func Migrate(name string, data []byte, to string) (*Result, error) {
+	short, err := Version(to)
+	if err != nil {
+		return nil, err
+	}
+	var problems load.Problems
+	refuse := func(format string, args ...any) error {
+		return invalid(load.Problems{{Pos: load.Position{File: name}, Message: fmt.Sprintf(format, args...)}})
+	}
+	if len(data) > load.MaxBytes {
+		return nil, refuse("the configuration is larger than %d MiB", load.MaxBytes>>20)
+	}
+	if !utf8.Valid(data) {
+		return nil, refuse("not a text file in UTF-8")
+	}
+	mark := []byte("\ufeff")
+	text, marked := bytes.CutPrefix(data, mark)
+	// Every line ends while the text is edited; the last one loses its break again.
+	eol := "\n"
+	if bytes.Contains(text, []byte("\r\n")) {
+		eol = "\r\n"
+	}
+	unfinished := len(text) > 0 && !bytes.HasSuffix(text, []byte("\n"))
+	if unfinished {
+		text = append(slices.Clip(text), eol...)
+	}
+
+	f := &file{name: name, target: slices.Index(Versions(), short), first: map[string]*document{}}
+	var parts []*part
+	for _, c := range split(text) {
+		p := &part{chunk: c}
+		parts = append(parts, p)
+		if p.document = identify(f, c, eol, &problems); p.document != nil {
+			if f.first[p.document.kind] == nil {
+				f.first[p.document.kind] = p.document
+			}
+		}
+	}
+	f.json = len(parts) == 1 && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{"))
+	result := &Result{}
+	for _, p := range parts {
+		if d := p.document; d != nil {
+			result.Documents++
+			f.migrate(p, &problems)
+			p.text = d.src.text
+		}
+	}
+	if len(problems) == 0 {
+		f.deliver(parts, eol, &problems)
+		f.remove(parts, &problems)
+	}
+	if len(problems) > 0 {
+		return nil, invalid(problems)
+	}
+
+	var out bytes.Buffer
+	if marked {
+		out.Write(mark)
+	}
+	for _, p := range parts {
+		out.Write(p.text)
+		out.WriteString(p.appended)
+		if d := p.document; d != nil {
+			result.Changes = append(result.Changes, d.changes...)
+			result.Losses = append(result.Losses, d.losses...)
+		}
+	}
+	result.Data = out.Bytes()
+	if unfinished {
+		result.Data = bytes.TrimSuffix(result.Data, []byte(eol))
+	}
+	slices.SortStableFunc(result.Changes, func(a, b Change) int { return compare(a.Pos, b.Pos) })
+	slices.SortStableFunc(result.Losses, func(a, b Loss) int { return compare(a.Pos, b.Pos) })
+	return result, nil
+}
+
+func compare(a, b load.Position) int {
+	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+}
+
+func invalid(problems load.Problems) error {
+	slices.SortStableFunc(problems, func(a, b load.Problem) int { return compare(a.Pos, b.Pos) })
+	return fault.New(fault.InvalidConfig, "%w", problems)
+}
+
+// identify parses a chunk that may be a document of the group. Anything else is
+// left alone unread.
+func identify(f *file, c chunk, eol string, problems *load.Problems) *document {
+	if !bytes.Contains(c.text, []byte(Group)) {
+		return nil
+	}
+	root, problem := parse(f.name, c)
+	if problem != nil {
+		*problems = append(*problems, *problem)
+		return nil
+	}
+	if root == nil || root.Kind != yaml.MappingNode {
+		return nil
+	}
+	apiVersionKey, apiVersion := get(root, "apiVersion")
+	if apiVersion == nil {
+		return nil
+	}
+	group, version, _ := strings.Cut(resolve(apiVersion).Value, "/")
+	if resolve(apiVersion).Kind != yaml.ScalarNode || group != Group {
+		return nil
+	}
+	d := &document{file: f.name, line: c.line, eol: eol, context: f, original: newSource(c.text)}
+	err := d.read(c.text, root)
+	_, kind := get(root, "kind")
+	known := kinds()
+	switch d.version = slices.Index(Versions(), version); {
+	case d.version < 0:
+		hint := "known: " + strings.Join(Versions(), ", ")
+		if strings.HasPrefix(version, "v1alpha") {
+			hint = "kubeadm of Kubernetes 1.11 to 1.14 can read it"
+		}
+		d.problem(apiVersion, "apiVersion", hint, "unknown version %s", Redact(apiVersion.Value))
+	case kind == nil || resolve(kind).Kind != yaml.ScalarNode:
+		d.problem(apiVersionKey, "", "", "the document has no kind")
+	default:
+		d.kind = resolve(kind).Value
+		switch versions, ok := known[d.kind]; {
+		case !ok:
+			d.problem(kind, "kind", "", "there is no such kind in %s", Group)
+		case d.version < versions[0] || d.version > versions[1]:
+			d.problem(kind, "kind", "", "%s has no %s", Versions()[d.version], d.kind)
+		case err != nil:
+			d.byHand(root, "", "the YAML is written in a way that has no safe edit")
+		default:
+			return d
+		}
+	}
+	*problems = append(*problems, d.problems...)
+	return nil
+}
+
+// migrate takes one document to the target, hop by hop.
+func (f *file) migrate(p *part, problems *load.Problems) {
+	d := p.document
+	defer func() { *problems = append(*problems, d.problems...) }()
+	if d.version == f.target {
+		return
+	}
+	switch span := kinds()[d.kind]; {
+	case f.target > span[1]:
+		p.gone = true
+		return
+	case f.target < span[0]:
+		d.problem(d.root, "", "", "%s has no %s: the whole document would be lost", Versions()[f.target], d.kind)
+		return
+	}
+	d.setVersion(Versions()[f.target])
+	hops := hops()
+	for d.version != f.target && !d.blocked {
+		if d.version < f.target {
+			d.settle(hops[d.version].up)
+			d.version++
+		} else {
+			d.version--
+			d.settle(hops[d.version].down)
+		}
+	}
+	if !d.blocked {
+		d.flush()
+	}
+}
+
+// settle repeats a hop until nothing of it had to wait.
+func (d *document) settle(hop func(*document)) {
+	for {
+		d.again = false
+		hop(d)
+		switch {
+		case d.blocked || !d.again:
+			return
+		case len(d.edits) == 0: // an edit that meets itself
+			d.byHand(d.root, "", "the YAML is written in a way that has no safe edit")
+			return
+		case !d.flush():
+			return
+		}
+	}
+}
+
+// setVersion writes the version that the document will have.
+func (d *document) setVersion(version string) {
+	from := Group + "/" + Versions()[d.version]
+	d.each([]string{"apiVersion"}, value, always, func(h hit) {
+		n := h.written
+		s := d.spans[n]
+		old := string(d.src.text[s.body:s.end])
+		replaced := strings.Replace(old, from, Group+"/"+version, 1)
+		if n.Kind != yaml.ScalarNode || replaced == old {
+			d.byHand(n, h.path, "its value is not written out here")
+			return
+		}
+		if d.add(edit{s.body, s.end, replaced}) {
+			n.Value = strings.Replace(n.Value, from, Group+"/"+version, 1)
+			d.changed(n, h.path, "%s becomes %s", from, Group+"/"+version)
+		}
+	})
+}
+
+// deliver puts the fields that move to another document there, or makes that
+// document.
+func (f *file) deliver(parts []*part, eol string, problems *load.Problems) {
+	for _, t := range f.moved {
+		partOf := func(d *document) *part {
+			return parts[slices.IndexFunc(parts, func(p *part) bool { return p.document == d })]
+		}
+		if d := f.first[t.kind]; d != nil {
+			before := len(d.problems)
+			d.receive(t)
+			d.flush()
+			*problems = append(*problems, d.problems[before:]...)
+			partOf(d).text = d.src.text
+			continue
+		}
+		var b strings.Builder
+		fmt.Fprintf(&b, "---%[1]sapiVersion: %[2]s/%[3]s%[1]skind: %[4]s%[1]s%[5]s:%[1]s", eol, Group, Versions()[f.target], t.kind, t.top)
+		b.WriteString(t.block("  ", t.leaf, eol))
+		partOf(t.source).appended += b.String()
+	}
+}
+
+// remove turns the documents of kinds that are gone into comments, and one
+// separator with each, because a document of nothing but comments is an error to
+// kubeadm: behaviour catalogue §1.6.
+func (f *file) remove(parts []*part, problems *load.Problems) {
+	leading := true // no document is left before this one
+	for i, p := range parts {
+		if !p.gone {
+			leading = false
+			continue
+		}
+		d := p.document
+		if f.json {
+			d.problem(d.root, "", "", "%s has no %s, and nothing else is in the file", Versions()[f.target], d.kind)
+			*problems = append(*problems, d.problems...)
+			continue
+		}
+		text, ok := comment(p.text, i > 0)
+		if next := i + 1; ok && leading && next < len(parts) {
+			parts[next].text, ok = commentSeparator(parts[next].text)
+		}
+		if !ok {
+			d.byHand(d.root, "", "the document has to go, and its separators are not plain")
+			*problems = append(*problems, d.problems...)
+			continue
+		}
+		p.text = text
+		d.lost(d.root, "", "%s has no %s since %s; the document is left as a comment", Group, d.kind, Versions()[kinds()[d.kind][1]+1])
+	}
+}
+
+// comment makes comments of all lines; the separator may stay. It is false if
+// there is more than a plain separator.
+func comment(text []byte, separator bool) ([]byte, bool) {
+	var out bytes.Buffer
+	ok := true
+	for line := range bytes.Lines(text) {
+		trimmed := bytes.TrimSpace(line)
+		switch marker := isMarker(line, "---"); {
+		case isMarker(line, "...") || line[0] == '%':
+			ok = false
+		case marker && len(trimmed) > 3 && !bytes.HasPrefix(bytes.TrimSpace(trimmed[3:]), []byte("#")):
+			ok = false
+		case len(trimmed) == 0 || trimmed[0] == '#' || (marker && !separator):
+			out.Write(line)
+		default:
+			out.WriteString("# ")
+			out.Write(line)
+		}
+	}
+	return out.Bytes(), ok
+}
+
+// commentSeparator makes a comment of the separator that a chunk starts with.
+func commentSeparator(text []byte) ([]byte, bool) {
+	if !isMarker(text, "---") {
+		return text, false
+	}
+	line, rest, _ := bytes.Cut(text, []byte("\n"))
+	if more := bytes.TrimSpace(line[3:]); len(more) > 0 && more[0] != '#' {
+		return text, false
+	}
+	return slices.Concat([]byte("# "), line, []byte("\n"), rest), true
+}

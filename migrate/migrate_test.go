@@ -1,0 +1,248 @@
+package migrate
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/kubejoin/kubejoin/apis/load"
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// report is what a case's report.txt holds.
+func report(r *Result, err error) string {
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	var out strings.Builder
+	for _, c := range r.Changes {
+		fmt.Fprintln(&out, c)
+	}
+	for _, l := range r.Losses {
+		fmt.Fprintln(&out, "lost:", l)
+	}
+	return out.String()
+}
+
+func checkError(t *testing.T, err error) {
+	t.Helper()
+	var problems load.Problems
+	if fault.ClassOf(err) != fault.InvalidConfig || !errors.As(err, &problems) || len(problems) == 0 {
+		t.Errorf("not a classified list of problems: %v", err)
+	}
+}
+
+// checkTwice: migrating again changes nothing.
+func checkTwice(t *testing.T, data []byte, to string) {
+	t.Helper()
+	again, err := Migrate("in.yaml", data, to)
+	if err != nil {
+		t.Errorf("the second time: %v", err)
+		return
+	}
+	if !bytes.Equal(again.Data, data) || len(again.Changes)+len(again.Losses) > 0 {
+		t.Errorf("the second time changes %v\n%s", again.Changes, cmp.Diff(string(data), string(again.Data)))
+	}
+}
+
+// TestGolden runs testdata/<case>: in.yaml, out.yaml unless it is an error, and
+// report.txt. The target is v1beta4, or what "-to-" in the case's name says.
+func TestGolden(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*/in.*")
+	if err != nil || len(inputs) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	target := regexp.MustCompile(`-to-(v1(beta\d)?)`)
+	for _, input := range inputs {
+		dir := filepath.Dir(input)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			data, err := os.ReadFile(input)
+			if err != nil {
+				t.Fatal(err)
+			}
+			to := Default
+			if m := target.FindStringSubmatch(dir); m != nil {
+				to = m[1]
+			}
+			result, err := Migrate(filepath.Base(input), data, to)
+			golden(t, filepath.Join(dir, "report.txt"), []byte(report(result, err)))
+			out := filepath.Join(dir, "out"+filepath.Ext(input))
+			if err != nil {
+				checkError(t, err)
+				if _, err := os.Stat(out); err == nil {
+					t.Errorf("%s is there, but there was an error", out)
+				}
+				return
+			}
+			golden(t, out, result.Data)
+			checkTwice(t, result.Data, to)
+		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", name, diff)
+	}
+}
+
+const v3 = "apiVersion: kubeadm.k8s.io/v1beta3\nkind: "
+const v4 = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: "
+
+// TestBytes has the inputs that a text editor would spoil.
+func TestBytes(t *testing.T) {
+	const in = v3 + "JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    v: '5'\ndiscovery:\n  timeout: 3m\n  file: {kubeConfigPath: /x}\n"
+	const out = v4 + "JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n    - name: v\n      value: '5'\ndiscovery:\n  file: {kubeConfigPath: /x}\ntimeouts:\n  discovery: 3m\n"
+	crlf := func(s string) string { return strings.ReplaceAll(s, "\n", "\r\n") }
+	for _, tt := range []struct{ name, in, out string }{
+		{"empty", "", ""},
+		{"blank", " \n\n", " \n\n"},
+		{"only a comment", "# x", "# x"},
+		{"only separators", "---\n---\n", "---\n---\n"},
+		{"CRLF", crlf(in), crlf(out)},
+		{"byte order mark", "\ufeff" + in, "\ufeff" + out},
+		{"no final newline", strings.TrimSuffix(in, "\n"), strings.TrimSuffix(out, "\n")},
+		{"no final newline behind the moved field", strings.TrimSuffix(v3+"JoinConfiguration\ndiscovery:\n  tlsBootstrapToken: ''\n  timeout: 3m\n", "\n"),
+			strings.TrimSuffix(v4+"JoinConfiguration\ndiscovery:\n  tlsBootstrapToken: ''\ntimeouts:\n  discovery: 3m\n", "\n")},
+		{"end of document", in + "...\n# and a comment\n", out + "...\n# and a comment\n"},
+		{"end of document, and another one without a separator", in + "...\na: b\n", out + "...\na: b\n"},
+		{"separators", "---\n--- # x\n---\n" + in + "---\n---\n", "---\n--- # x\n---\n" + out + "---\n---\n"},
+		{"directive", "# x\n%YAML 1.1\n---\n" + in, "# x\n%YAML 1.1\n---\n" + out},
+		{"other documents with mistakes", in + "---\n\ta: [\n---\n- \xc3\xbc", out + "---\n\ta: [\n---\n- \xc3\xbc"},
+		{"tabs and blanks", v3 + "JoinConfiguration\t# a\tb \t\ndiscovery:\t# c\n  timeout:\t3m\t# d \n",
+			v4 + "JoinConfiguration\t# a\tb \t\ndiscovery: {}\t# c\ntimeouts:\n  discovery: 3m\t# d\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			result, err := Migrate("in.yaml", []byte(tt.in), Default)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.out, string(result.Data)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			checkTwice(t, result.Data, Default)
+		})
+	}
+}
+
+// TestRefused has what is never guessed.
+func TestRefused(t *testing.T) {
+	const join = v3 + "JoinConfiguration\n"
+	const cluster = v3 + "ClusterConfiguration\n"
+	for _, tt := range []struct{ name, in, want string }{
+		{"not UTF-8", "a: \xff", "in.yaml: not a text file in UTF-8"},
+		{"syntax", join + "a: b: c\n", "in.yaml:3:5: not valid YAML: mapping values"},
+		{"syntax in a later document", "---\na: b\n---\n" + join + "a: 'x\n", "in.yaml:7:1: not valid YAML: while scanning a quoted scalar"},
+		{"too deep", join + "a: " + strings.Repeat("[", 1000), "not valid YAML: "},
+		{"alpha", "apiVersion: kubeadm.k8s.io/v1alpha3\nkind: JoinConfiguration\n", "in.yaml:1:13: apiVersion: unknown version kubeadm.k8s.io/v1alpha3 (kubeadm of"},
+		{"future", "---\napiVersion: kubeadm.k8s.io/v2\nkind: JoinConfiguration\n", "in.yaml:2:13: apiVersion: unknown version kubeadm.k8s.io/v2 (known: v1beta1, "},
+		{"no version", "apiVersion: kubeadm.k8s.io\nkind: JoinConfiguration\n", "in.yaml:1:13: apiVersion: unknown version"},
+		{"no kind", "apiVersion: kubeadm.k8s.io/v1beta3\n", "in.yaml:1:1: the document has no kind"},
+		{"unknown kind", v3 + "Join\n", "in.yaml:2:7: kind: there is no such kind in kubeadm.k8s.io"},
+		{"kind of a newer version", v3 + "ResetConfiguration\n", "in.yaml:2:7: kind: v1beta3 has no ResetConfiguration"},
+		{"merge key in arguments", cluster + "apiServer: {extraArgs: &a {v: '1'}}\nscheduler:\n  extraArgs:\n    <<: *a\n    x: y\n",
+			"in.yaml:6:5: scheduler.extraArgs: cannot be migrated: a merge key has no place in a list"},
+		{"arguments from elsewhere", cluster + "x: &a {v: '1'}\nscheduler:\n  extraArgs: *a\n", "in.yaml:5:14: scheduler.extraArgs: cannot be migrated: it comes from an alias"},
+		{"arguments used elsewhere", cluster + "scheduler:\n  extraArgs: &a {v: '1'}\nx: *a\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
+		{"section used elsewhere", cluster + "scheduler: &a\n  extraArgs: {v: '1'}\nx: {<<: *a}\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
+		{"timeout from elsewhere", join + "x: &a {timeout: 3m}\ndiscovery: *a\n", "in.yaml:4:12: discovery.timeout: cannot be migrated: it comes from an alias"},
+		{"timeout used elsewhere", join + "discovery: {timeout: &a 3m}\nx: *a\n", "in.yaml:3:13: discovery.timeout: cannot be migrated: an alias elsewhere refers to it"},
+		{"timeout over several lines", join + "discovery:\n  timeout: >-\n    3m\n", "discovery.timeout: cannot be migrated: its value is not on one line"},
+		{"timeouts before their time", join + "discovery: {timeout: 3m}\ntimeouts: {}\n", "discovery.timeout: cannot be migrated: there is a field timeouts"},
+		{"tagged arguments", cluster + "scheduler:\n  extraArgs: !!map\n    v: '1'\n", "cannot be migrated: it has a tag"},
+		{"complex key", cluster + "scheduler:\n  extraArgs:\n    ? v\n    : '1'\n", "in.yaml:5:7: scheduler.extraArgs: cannot be migrated: the argument is not written as"},
+		{"mapping as a key", cluster + "scheduler:\n  extraArgs:\n    ? {a: b}\n    : '1'\n", "the name of an argument is not plain"},
+		{"alias for the version", "x: &v kubeadm.k8s.io/v1beta3\napiVersion: *v\nkind: JoinConfiguration\n", "apiVersion: cannot be migrated"},
+		{"version in parts", "apiVersion: \"kubeadm.k8s.io\\\n  /v1beta3\"\nkind: JoinConfiguration\n", "in.yaml:1:13: apiVersion: cannot be migrated: its value is not written out here"},
+		{"alias for a field of another document", v3 + "InitConfiguration\n---\n" + cluster + "x: &a 3m\napiServer: {timeoutForControlPlane: *a}\n", "cannot go to another document"},
+		{"JSON that would be gone", `{"apiVersion": "kubeadm.k8s.io/v1beta2", "kind": "ClusterStatus"}`, "v1beta4 has no ClusterStatus, and nothing else is in the file"},
+		{"alias inside of itself", join + "discovery: &a {<<: *a, timeout: 3m}\n", "cannot be migrated"},
+		{"alias bomb", join + "x: [" + bomb() + "]\n", "cannot be migrated: its aliases expand to too much"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			start := time.Now()
+			_, err := Migrate("in.yaml", []byte(tt.in), Default)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			checkError(t, err)
+			if !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got  %v\nwant %s", err, tt.want)
+			}
+			if time.Since(start) > 3*time.Second {
+				t.Errorf("took %v", time.Since(start))
+			}
+		})
+	}
+}
+
+// bomb is exponential for who follows merge keys.
+func bomb() string {
+	text := "&a {x: 1}"
+	for c := 'b'; c <= 'z'; c++ {
+		text += fmt.Sprintf(", &%c {<<: [*%c, *%c, *%c]}", c, c-1, c-1, c-1)
+	}
+	return text + "]\nnodeRegistration: {<<: *z}\ny: [1"
+}
+
+func TestVersion(t *testing.T) {
+	for name, want := range map[string]string{"v1beta4": "v1beta4", "kubeadm.k8s.io/v1": "v1", "": "", "v1beta5": "", "v1alpha3": "", "foo/v1": ""} {
+		got, err := Version(name)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", name, got, err)
+		}
+	}
+	if _, err := Migrate("x", nil, "v2"); fault.ClassOf(err) != fault.InvalidConfig {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestNoSecretInReports(t *testing.T) {
+	const secret, key = "q7w8e9r0t1y2u3i4", "e6a2eb8581237ab72a4f494f30285ec12a9694d750b9785706a83bfcbbbd2204"
+	for _, tt := range []struct{ in, to string }{
+		{v3 + "JoinConfiguration\ncontrolPlane: {certificateKey: " + key + "}\n", "v1beta1"},
+		{v3 + "JoinConfiguration\nx: *abcdef." + secret + "\n", "v1beta4"},
+		{v4 + "JoinConfiguration\ntimeouts: {abcdef." + secret + ": 5m}\n", "v1beta3"},
+		{v4 + "JoinConfiguration\nnodeRegistration: {kubeletExtraArgs: [{name: abcdef." + secret + "}, {name: abcdef." + secret + "}]}\n", "v1beta3"},
+		{v3 + "ClusterConfiguration\nuseHyperKubeImage: abcdef." + secret + "\n", "v1beta4"},
+		{strings.Replace(v3, "beta3", "beta2", 1) + "ClusterConfiguration\nuseHyperKubeImage: abcdef." + secret + "\n", "v1beta4"},
+		{"apiVersion: kubeadm.k8s.io/abcdef." + secret + "\nkind: JoinConfiguration\n", "v1beta4"},
+	} {
+		result, err := Migrate("in.yaml", []byte(tt.in), tt.to)
+		if text := report(result, err); strings.Contains(text, secret) || strings.Contains(text, key[:20]) {
+			t.Errorf("%s\ngives %s", tt.in, text)
+		}
+	}
+	for in, want := range map[string]string{
+		"token: abcdef." + secret:            "token: abcdef.(sensitive)",
+		"certificateKey: " + key:             "certificateKey: (sensitive)",
+		"- sha256:" + key:                    "- sha256:" + key,
+		"https://user:pass@example/x":        "https://(sensitive)@example/x",
+		"data: " + strings.Repeat("LS0", 30): "data: (sensitive)",
+	} {
+		if got := Redact(in); got != want {
+			t.Errorf("%s: %s", in, got)
+		}
+	}
+}
