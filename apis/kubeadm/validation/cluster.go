@@ -2,20 +2,24 @@ package validation
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/util/version"
 	netutils "k8s.io/utils/net"
 
+	"github.com/kubejoin/kubejoin/apis/internal/spell"
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
@@ -32,17 +36,15 @@ var encryptionAlgorithms = []string{"RSA-2048", "RSA-3072", "RSA-4096", "ECDSA-P
 // imageRepositoryPattern is host[:port]/path without tag and digest.
 var imageRepositoryPattern = regexp.MustCompile(`^[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
 
-// ClusterConfiguration gives what is wrong with the configuration that a cluster
-// publishes, once its defaults are set. kubeadm does not check it during a join;
-// what is found is for reporting. Feature gates are not judged: the cluster's
-// kubeadm may know others.
+// versionLabel is what kubeadm looks up on the internet instead of a version:
+// "stable-1", "latest-1.37" or "ci/latest".
+var versionLabel = regexp.MustCompile(`^(release/|ci/)?(stable|latest)(-1(\.[0-9]+)?)?$`)
+
+// ClusterConfiguration gives everything that is wrong with a configuration whose
+// static defaults are set.
 func ClusterConfiguration(cfg *kubeadm.ClusterConfiguration) field.ErrorList {
 	var errs field.ErrorList
-	if at := field.NewPath("kubernetesVersion"); cfg.KubernetesVersion == "" {
-		errs = append(errs, field.Required(at, "must be the version of the control plane"))
-	} else if _, err := version.ParseSemantic(cfg.KubernetesVersion); err != nil {
-		errs = append(errs, field.Invalid(at, cfg.KubernetesVersion, `must be a version such as "v1.37.2"`))
-	}
+	errs = append(errs, kubernetesVersion(cfg.KubernetesVersion, field.NewPath("kubernetesVersion"))...)
 	if cfg.ControlPlaneEndpoint != "" {
 		errs = append(errs, controlPlaneEndpoint(cfg.ControlPlaneEndpoint, field.NewPath("controlPlaneEndpoint"))...)
 	}
@@ -55,13 +57,106 @@ func ClusterConfiguration(cfg *kubeadm.ClusterConfiguration) field.ErrorList {
 	errs = append(errs, positive(cfg.CertificateValidityPeriod, field.NewPath("certificateValidityPeriod"))...)
 	errs = append(errs, positive(cfg.CACertificateValidityPeriod, field.NewPath("caCertificateValidityPeriod"))...)
 	errs = append(errs, networking(&cfg.Networking, field.NewPath("networking"))...)
+	errs = append(errs, podsPerNode(cfg, field.NewPath("networking", "podSubnet"))...)
+	errs = append(errs, featureGates(cfg.FeatureGates, field.NewPath("featureGates"))...)
 
 	apiServer := field.NewPath("apiServer")
-	errs = append(errs, args(cfg.APIServer.ExtraArgs, apiServer.Child("extraArgs"))...)
+	errs = append(errs, component(&cfg.APIServer.ControlPlaneComponent, apiServer)...)
 	errs = append(errs, certSANs(cfg.APIServer.CertSANs, apiServer.Child("certSANs"))...)
-	errs = append(errs, args(cfg.ControllerManager.ExtraArgs, field.NewPath("controllerManager", "extraArgs"))...)
-	errs = append(errs, args(cfg.Scheduler.ExtraArgs, field.NewPath("scheduler", "extraArgs"))...)
+	if timeout := cfg.APIServer.TimeoutForControlPlane; timeout != nil {
+		errs = append(errs, positive(*timeout, apiServer.Child("timeoutForControlPlane"))...)
+	}
+	errs = append(errs, component(&cfg.ControllerManager, field.NewPath("controllerManager"))...)
+	errs = append(errs, component(&cfg.Scheduler, field.NewPath("scheduler"))...)
 	return append(errs, etcd(&cfg.Etcd, field.NewPath("etcd"))...)
+}
+
+func kubernetesVersion(value string, at *field.Path) field.ErrorList {
+	if value == "" || versionLabel.MatchString(value) {
+		return nil
+	}
+	if _, err := version.ParseSemantic(strings.TrimPrefix(value, "ci/")); err != nil {
+		return field.ErrorList{field.Invalid(at, value, `must be a version such as "v1.37.2", or a label such as "stable-1"`)}
+	}
+	return nil
+}
+
+func component(c *kubeadm.ControlPlaneComponent, at *field.Path) field.ErrorList {
+	errs := args(c.ExtraArgs, at.Child("extraArgs"))
+	for i, volume := range c.ExtraVolumes {
+		at := at.Child("extraVolumes").Index(i)
+		errs = append(errs, invalidEach(at.Child("name"), volume.Name, content.IsDNS1123Label(volume.Name))...)
+		errs = append(errs, absolute(volume.HostPath, at.Child("hostPath"))...)
+		errs = append(errs, absolute(volume.MountPath, at.Child("mountPath"))...)
+	}
+	return append(errs, envs(c.ExtraEnvs, at.Child("extraEnvs"))...)
+}
+
+func envs(list []corev1.EnvVar, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, env := range list {
+		if env.Name == "" {
+			errs = append(errs, field.Required(at.Index(i).Child("name"), "a variable needs a name"))
+		}
+	}
+	return errs
+}
+
+// featureGates refuses what no kubeadm ever knew. What the newest one no longer
+// knows is a warning: see ClusterConfigurationWarnings.
+func featureGates(gates map[string]bool, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, name := range slices.Sorted(maps.Keys(gates)) {
+		if known := slices.Concat(currentGates, formerGates); !slices.Contains(known, name) {
+			detail := "kubeadm has no such feature gate"
+			if near, ok := spell.Nearest(name, known); ok {
+				detail += fmt.Sprintf("; did you mean %q?", near)
+			}
+			errs = append(errs, field.Invalid(at.Child(name), omitted, detail))
+		}
+	}
+	return errs
+}
+
+// podsPerNode says if the pod subnet cannot be divided among nodes: behaviour
+// catalogue §3.
+func podsPerNode(cfg *kubeadm.ClusterConfiguration, at *field.Path) field.ErrorList {
+	const maxNodeBits = 16
+	given := map[string]string{}
+	for _, arg := range cfg.ControllerManager.ExtraArgs {
+		given[arg.Name] = arg.Value
+	}
+	ranges, err := netutils.ParseCIDRs(strings.Split(cfg.Networking.PodSubnet, ","))
+	if err != nil || given["allocate-node-cidrs"] == "false" {
+		return nil // what is no address range is reported elsewhere
+	}
+	var errs field.ErrorList
+	for _, r := range ranges {
+		if netutils.RangeSize(r) < minPodAddresses {
+			continue // reported elsewhere, too
+		}
+		ones, bits := r.Mask.Size()
+		nodeMask, arg := 24, "node-cidr-mask-size-ipv4"
+		if bits == 128 {
+			nodeMask, arg = 64, "node-cidr-mask-size-ipv6"
+		}
+		if len(ranges) == 1 {
+			arg = "node-cidr-mask-size"
+		}
+		if value, ok := given[arg]; ok {
+			if nodeMask, err = strconv.Atoi(value); err != nil {
+				errs = append(errs, field.Invalid(field.NewPath("controllerManager", "extraArgs"), value, arg+" must be a number"))
+				continue
+			}
+		}
+		switch {
+		case ones > nodeMask:
+			errs = append(errs, field.Invalid(at, r.String(), fmt.Sprintf("is smaller than the range of one node, which has a mask of %d bits", nodeMask)))
+		case nodeMask-ones > maxNodeBits:
+			errs = append(errs, field.Invalid(at, r.String(), fmt.Sprintf("is too large: its mask may have at most %d bits less than that of one node, which has %d", maxNodeBits, nodeMask)))
+		}
+	}
+	return errs
 }
 
 func networking(n *kubeadm.Networking, at *field.Path) field.ErrorList {
@@ -140,6 +235,7 @@ func etcd(e *kubeadm.Etcd, at *field.Path) field.ErrorList {
 		errs = append(errs, absolute(local.DataDir, at.Child("dataDir"))...)
 		errs = append(errs, imageRepository(local.ImageRepository, at.Child("imageRepository"))...)
 		errs = append(errs, args(local.ExtraArgs, at.Child("extraArgs"))...)
+		errs = append(errs, envs(local.ExtraEnvs, at.Child("extraEnvs"))...)
 		errs = append(errs, certSANs(local.ServerCertSANs, at.Child("serverCertSANs"))...)
 		errs = append(errs, certSANs(local.PeerCertSANs, at.Child("peerCertSANs"))...)
 	}

@@ -21,7 +21,6 @@ import (
 	tokenutil "k8s.io/cluster-bootstrap/token/util"
 	netutils "k8s.io/utils/net"
 
-	"github.com/kubejoin/kubejoin/apis/internal/spell"
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
@@ -39,13 +38,15 @@ func JoinConfiguration(cfg *kubeadm.JoinConfiguration) field.ErrorList {
 	var errs field.ErrorList
 	errs = append(errs, discovery(&cfg.Discovery, field.NewPath("discovery"))...)
 	errs = append(errs, nodeRegistration(&cfg.NodeRegistration, field.NewPath("nodeRegistration"))...)
-	if cfg.ControlPlane != nil {
-		errs = append(errs, controlPlane(cfg.ControlPlane, field.NewPath("controlPlane"))...)
+	if cp := cfg.ControlPlane; cp != nil {
+		at := field.NewPath("controlPlane")
+		errs = append(errs, apiEndpoint(&cp.LocalAPIEndpoint, at.Child("localAPIEndpoint"))...)
+		errs = append(errs, certificateKey(cp.CertificateKey, at.Child("certificateKey"))...)
 	}
 	if !path.IsAbs(cfg.CACertPath) || !strings.HasSuffix(cfg.CACertPath, ".crt") {
 		errs = append(errs, field.Invalid(field.NewPath("caCertPath"), cfg.CACertPath, `must be an absolute path that ends in ".crt"`))
 	}
-	errs = append(errs, skipPhases(cfg.SkipPhases, field.NewPath("skipPhases"))...)
+	errs = append(errs, skipPhases(cfg.SkipPhases, joinPhases, field.NewPath("skipPhases"))...)
 	errs = append(errs, timeouts(&cfg.Timeouts, field.NewPath("timeouts"))...)
 	return errs
 }
@@ -165,18 +166,24 @@ func nodeRegistration(n *kubeadm.NodeRegistration, at *field.Path) field.ErrorLi
 	errs = append(errs, taints(n.Taints, at.Child("taints"))...)
 	errs = append(errs, args(n.KubeletExtraArgs, at.Child("kubeletExtraArgs"))...)
 
-	ignore := at.Child("ignorePreflightErrors")
+	errs = append(errs, ignorePreflightErrors(n.IgnorePreflightErrors, at.Child("ignorePreflightErrors"))...)
+	return append(errs, imagePullPolicy(n.ImagePullPolicy, at.Child("imagePullPolicy"))...)
+}
+
+func ignorePreflightErrors(names []string, at *field.Path) field.ErrorList {
 	isAll := func(name string) bool { return strings.EqualFold(name, "all") }
-	if len(n.IgnorePreflightErrors) > 1 && slices.ContainsFunc(n.IgnorePreflightErrors, isAll) {
-		errs = append(errs, field.Invalid(ignore, strings.Join(n.IgnorePreflightErrors, ","), `"all" must be alone`))
+	if len(names) > 1 && slices.ContainsFunc(names, isAll) {
+		return field.ErrorList{field.Invalid(at, strings.Join(names, ","), `"all" must be alone`)}
 	}
-	switch n.ImagePullPolicy {
+	return nil
+}
+
+func imagePullPolicy(value corev1.PullPolicy, at *field.Path) field.ErrorList {
+	switch value {
 	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
-	default:
-		errs = append(errs, field.NotSupported(at.Child("imagePullPolicy"), n.ImagePullPolicy,
-			[]corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}))
+		return nil
 	}
-	return errs
+	return field.ErrorList{field.NotSupported(at, value, []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever})}
 }
 
 func criSocket(value string, at *field.Path) field.ErrorList {
@@ -242,76 +249,63 @@ func args(list []kubeadm.Arg, at *field.Path) field.ErrorList {
 	return errs
 }
 
-func controlPlane(cp *kubeadm.JoinControlPlane, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	local := at.Child("localAPIEndpoint")
-	// Leading zeros are accepted, as kubeadm does: behaviour catalogue §2.2.
-	if address := cp.LocalAPIEndpoint.AdvertiseAddress; address != "" && netutils.ParseIPSloppy(address) == nil {
-		errs = append(errs, field.Invalid(local.Child("advertiseAddress"), address, "must be an IP address"))
-	}
-	if port := cp.LocalAPIEndpoint.BindPort; len(validation.IsValidPortNum(int(port))) > 0 {
-		errs = append(errs, field.Invalid(local.Child("bindPort"), port, "must be from 1 to 65535"))
-	}
-	if cp.CertificateKey != "" {
-		if key, err := hex.DecodeString(cp.CertificateKey); err != nil || len(key) != 32 {
-			errs = append(errs, field.Invalid(at.Child("certificateKey"), omitted, "must be 64 hexadecimal digits"))
-		}
+func apiEndpoint(e *kubeadm.APIEndpoint, at *field.Path) field.ErrorList {
+	errs := advertiseAddress(e.AdvertiseAddress, at.Child("advertiseAddress"))
+	if len(validation.IsValidPortNum(int(e.BindPort))) > 0 {
+		errs = append(errs, field.Invalid(at.Child("bindPort"), e.BindPort, "must be from 1 to 65535"))
 	}
 	return errs
 }
 
-// phases lists what may be skipped: behaviour catalogue §5.
-var phases = []string{
-	"preflight",
-	"control-plane-prepare",
-	"control-plane-prepare/all",
-	"control-plane-prepare/download-certs",
-	"control-plane-prepare/certs",
-	"control-plane-prepare/kubeconfig",
-	"control-plane-prepare/control-plane",
-	"check-etcd",
-	"kubelet-start",
-	"etcd-join",
-	"kubelet-wait-bootstrap",
-	"control-plane-join",
-	"control-plane-join/all",
-	"control-plane-join/mark-control-plane",
-	"wait-control-plane",
-}
-
-func skipPhases(names []string, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, name := range names {
-		if slices.Contains(phases, name) {
-			continue
-		}
-		detail := "there is no such phase"
-		if name == "control-plane-join/etcd" {
-			detail = `this phase is now called "etcd-join"` // since 1.35: behaviour catalogue §0.6
-		} else if near, ok := spell.Nearest(name, phases); ok {
-			detail += fmt.Sprintf("; did you mean %q?", near)
-		}
-		errs = append(errs, field.Invalid(at.Index(i), name, detail))
+// advertiseAddress accepts what stands for detection: nothing, the unspecified
+// and a loopback address. Leading zeros are accepted, as kubeadm does: behaviour
+// catalogue §2.2.
+func advertiseAddress(value string, at *field.Path) field.ErrorList {
+	if value == "" {
+		return nil
 	}
-	return errs
+	ip := netutils.ParseIPSloppy(value)
+	if ip == nil {
+		return field.ErrorList{field.Invalid(at, value, "must be an IP address")}
+	}
+	if !ip.IsUnspecified() && !ip.IsLoopback() && !ip.IsGlobalUnicast() {
+		return field.ErrorList{field.Invalid(at, value, "must be an address that other machines can reach: not multicast, broadcast or link-local")}
+	}
+	return nil
 }
 
+func certificateKey(value string, at *field.Path) field.ErrorList {
+	if value == "" {
+		return nil
+	}
+	if key, err := hex.DecodeString(value); err != nil || len(key) != 32 {
+		return field.ErrorList{field.Invalid(at, omitted, "must be 64 hexadecimal digits")}
+	}
+	return nil
+}
+
+// timeouts refuses negative ones, and zero where it would leave no time for
+// something that always takes some. Elsewhere zero means one attempt.
 func timeouts(t *kubeadm.Timeouts, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for _, f := range []struct {
-		name  string
-		value time.Duration
+		name   string
+		value  time.Duration
+		zeroOK bool
 	}{
-		{"controlPlaneComponentHealthCheck", t.ControlPlaneComponentHealthCheck},
-		{"kubeletHealthCheck", t.KubeletHealthCheck},
-		{"kubernetesAPICall", t.KubernetesAPICall},
-		{"etcdAPICall", t.EtcdAPICall},
-		{"tlsBootstrap", t.TLSBootstrap},
-		{"discovery", t.Discovery},
-		{"upgradeManifests", t.UpgradeManifests},
+		{"controlPlaneComponentHealthCheck", t.ControlPlaneComponentHealthCheck, false},
+		{"kubeletHealthCheck", t.KubeletHealthCheck, false},
+		{"kubernetesAPICall", t.KubernetesAPICall, true},
+		{"etcdAPICall", t.EtcdAPICall, true},
+		{"tlsBootstrap", t.TLSBootstrap, false},
+		{"discovery", t.Discovery, true},
+		{"upgradeManifests", t.UpgradeManifests, false},
 	} {
-		if f.value < 0 {
+		switch {
+		case f.value < 0:
 			errs = append(errs, field.Invalid(at.Child(f.name), f.value.String(), "must not be negative"))
+		case f.value == 0 && !f.zeroOK:
+			errs = append(errs, field.Invalid(at.Child(f.name), "0s", "must be positive: with no time at all it can only fail"))
 		}
 	}
 	return errs

@@ -36,6 +36,7 @@ func joinConfiguration() *kubeadm.JoinConfiguration {
 			ImagePullPolicy:  corev1.PullAlways, IgnorePreflightErrors: []string{"all"},
 		},
 		SkipPhases: []string{"preflight", "control-plane-prepare/certs", "check-etcd"},
+		Timeouts:   kubeadm.DefaultTimeouts(),
 	}
 }
 
@@ -70,6 +71,9 @@ func TestJoinConfiguration(t *testing.T) {
 	}
 	socket := func(value string) func(*config) {
 		return func(c *config) { c.NodeRegistration.CRISocket = value }
+	}
+	address := func(value string) func(*config) {
+		return func(c *config) { c.ControlPlane.LocalAPIEndpoint.AdvertiseAddress = value }
 	}
 	arg := func(name string) func(*config) {
 		return func(c *config) { c.NodeRegistration.KubeletExtraArgs[1].Name = name }
@@ -155,6 +159,10 @@ func TestJoinConfiguration(t *testing.T) {
 			[]string{"controlPlane.localAPIEndpoint.advertiseAddress Invalid cp2"}},
 		{"address to be detected", func(c *config) { c.ControlPlane.LocalAPIEndpoint.AdvertiseAddress = "" }, nil},
 		{"address with leading zeros", func(c *config) { c.ControlPlane.LocalAPIEndpoint.AdvertiseAddress = "010.1.2.3" }, nil},
+		{"address of everything", address("0.0.0.0"), nil},
+		{"address of the loopback", address("127.0.0.1"), nil},
+		{"address of many", address("224.0.0.1"), []string{"controlPlane.localAPIEndpoint.advertiseAddress Invalid 224.0.0.1"}},
+		{"address of the link", address("fe80::1"), []string{"controlPlane.localAPIEndpoint.advertiseAddress Invalid fe80::1"}},
 		{"port 0 to bind", func(c *config) { c.ControlPlane.LocalAPIEndpoint.BindPort = 0 }, []string{"controlPlane.localAPIEndpoint.bindPort Invalid 0"}},
 		{"port too large to bind", func(c *config) { c.ControlPlane.LocalAPIEndpoint.BindPort = 65536 },
 			[]string{"controlPlane.localAPIEndpoint.bindPort Invalid 65536"}},
@@ -166,6 +174,8 @@ func TestJoinConfiguration(t *testing.T) {
 		{"unknown phases", func(c *config) { c.SkipPhases = []string{"preflight", "Preflight", "control-plane-join/etcd"} },
 			[]string{"skipPhases[1] Invalid Preflight", "skipPhases[2] Invalid control-plane-join/etcd"}},
 		{"no timeout", func(c *config) { c.Timeouts.Discovery = 0 }, nil},
+		{"no time at all", func(c *config) { c.Timeouts.TLSBootstrap, c.Timeouts.KubeletHealthCheck = 0, 0 },
+			[]string{"timeouts.kubeletHealthCheck Invalid 0s", "timeouts.tlsBootstrap Invalid 0s"}},
 		{"negative timeouts", func(c *config) { c.Timeouts.Discovery, c.Timeouts.EtcdAPICall = -time.Second, -1 },
 			[]string{"timeouts.etcdAPICall Invalid -1ns", "timeouts.discovery Invalid -1s"}},
 	} {
@@ -210,14 +220,28 @@ func TestClusterConfiguration(t *testing.T) {
 	repository := func(value string) func(*config) {
 		return func(c *config) { c.ImageRepository = value }
 	}
+	version := func(value string) func(*config) {
+		return func(c *config) { c.KubernetesVersion = value }
+	}
+	pods := func(value string, args ...kubeadm.Arg) func(*config) {
+		return func(c *config) { c.Networking.PodSubnet, c.ControllerManager.ExtraArgs = value, args }
+	}
+	gate := func(name string) func(*config) {
+		return func(c *config) { c.FeatureGates = map[string]bool{name: true} }
+	}
 	for _, tt := range []struct {
 		name  string
 		spoil func(*config)
 		want  []string
 	}{
 		{"valid", func(c *config) {}, nil},
-		{"no version", func(c *config) { c.KubernetesVersion = "" }, []string{"kubernetesVersion Required"}},
-		{"version is a label", func(c *config) { c.KubernetesVersion = "stable-1" }, []string{"kubernetesVersion Invalid stable-1"}},
+		{"no version", version(""), nil},
+		{"version without v", version("1.37.2"), nil},
+		{"version is a label", version("stable-1"), nil},
+		{"version is a label of a branch", version("ci/latest-1.37"), nil},
+		{"version of CI", version("ci/v1.38.0-alpha.1.12+0123456789abcd"), nil},
+		{"half a version", version("v1.37"), []string{"kubernetesVersion Invalid v1.37"}},
+		{"version is a word", version("newest"), []string{"kubernetesVersion Invalid newest"}},
 		{"no endpoint", endpoint(""), nil},
 		{"endpoint without a port", endpoint("cp.example"), nil},
 		{"endpoint with IPv6", endpoint("fd00::1"), nil},
@@ -242,6 +266,27 @@ func TestClusterConfiguration(t *testing.T) {
 		{"many services", services("fd00::/64"), []string{"networking.serviceSubnet Invalid fd00::/64"}},
 		{"no pod subnet", func(c *config) { c.Networking.PodSubnet = "" }, nil},
 		{"few pods", func(c *config) { c.Networking.PodSubnet = "10.0.0.0/29" }, []string{"networking.podSubnet Invalid 10.0.0.0/29"}},
+		{"pods of less than a node", pods("10.244.0.0/25"), []string{"networking.podSubnet Invalid 10.244.0.0/25"}},
+		{"pods of less than a node, which is smaller", pods("10.244.0.0/25", kubeadm.Arg{Name: "node-cidr-mask-size", Value: "26"}), nil},
+		{"pods that are no concern of the controller manager", pods("10.244.0.0/25", kubeadm.Arg{Name: "allocate-node-cidrs", Value: "false"}), nil},
+		{"too many pods", pods("10.0.0.0/7"), []string{"networking.podSubnet Invalid 10.0.0.0/7"}},
+		{"too many pods with IPv6", pods("fd00::/47"), []string{"networking.podSubnet Invalid fd00::/47"}},
+		{"dual-stack pods", pods("10.244.0.0/16,fd00::/56"), nil},
+		{"dual-stack pods of less than a node", pods("10.244.0.0/16,fd00::/56", kubeadm.Arg{Name: "node-cidr-mask-size-ipv6", Value: "55"}),
+			[]string{"networking.podSubnet Invalid fd00::/56"}},
+		{"mask that is a word", pods("10.244.0.0/16", kubeadm.Arg{Name: "node-cidr-mask-size", Value: "x"}), []string{"controllerManager.extraArgs Invalid x"}},
+		{"feature gate", gate("RootlessControlPlane"), nil},
+		{"former feature gate", gate("IPv6DualStack"), nil},
+		{"unknown feature gate", gate("Rootless"), []string{"featureGates.Rootless Invalid"}},
+		{"timeout of v1beta3", func(c *config) { c.APIServer.TimeoutForControlPlane = new(-time.Second) }, []string{"apiServer.timeoutForControlPlane Invalid -1s"}},
+		{"volumes and variables", func(c *config) {
+			c.Scheduler.ExtraVolumes = []kubeadm.HostPathMount{{Name: "a_b", HostPath: "x", MountPath: ""}}
+			c.Scheduler.ExtraEnvs = []corev1.EnvVar{{Value: "x"}}
+			c.Etcd.Local.ExtraEnvs = []corev1.EnvVar{{Value: "x"}}
+		}, []string{
+			"scheduler.extraVolumes[0].name Invalid a_b", "scheduler.extraVolumes[0].hostPath Invalid x", "scheduler.extraVolumes[0].mountPath Invalid",
+			"scheduler.extraEnvs[0].name Required", "etcd.local.extraEnvs[0].name Required",
+		}},
 		{"names", func(c *config) {
 			c.APIServer.CertSANs = []string{"10.0.0.1", "fd00::1", "A.example", "*.example", "a_b", ""}
 		},

@@ -1,0 +1,89 @@
+package validation
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+)
+
+// Warning is something that works, or is ignored, and had better be changed.
+type Warning struct {
+	// Field is the path in JSON notation.
+	Field string
+	// Message says what it is, Hint what to do.
+	Message, Hint string
+}
+
+// NodeRegistrationWarnings looks at what is deprecated, before dynamic defaults.
+// at is the path of the registration.
+func NodeRegistrationWarnings(n *kubeadm.NodeRegistration, at string) []Warning {
+	list := socketWarnings(n.CRISocket, at+".criSocket")
+	for i, arg := range n.KubeletExtraArgs {
+		if hint, ok := formerKubeletArgs[arg.Name]; ok {
+			list = append(list, Warning{fmt.Sprintf("%s.kubeletExtraArgs[%d]", at, i),
+				fmt.Sprintf("kubelet 1.37 no longer has the argument %s, and does not start with it", arg.Name), hint})
+		}
+	}
+	return list
+}
+
+// ResetConfigurationWarnings looks at what is deprecated.
+func ResetConfigurationWarnings(cfg *kubeadm.ResetConfiguration) []Warning {
+	return socketWarnings(cfg.CRISocket, "criSocket")
+}
+
+func socketWarnings(socket, at string) []Warning {
+	if !path.IsAbs(socket) {
+		return nil
+	}
+	return []Warning{{at, "an endpoint without a scheme is deprecated", fmt.Sprintf(`write "unix://%s"`, socket)}}
+}
+
+// formerKubeletArgs are not in the kubelet any more; with what to do.
+var formerKubeletArgs = map[string]string{
+	"network-plugin":                    "remove it: the container runtime cares for the network",
+	"network-plugin-mtu":                "remove it: the container runtime cares for the network",
+	"cni-bin-dir":                       "set it in the container runtime's configuration",
+	"cni-conf-dir":                      "set it in the container runtime's configuration",
+	"cni-cache-dir":                     "set it in the container runtime's configuration",
+	"container-runtime":                 "remove it: every runtime is a remote one",
+	"docker-endpoint":                   "remove it, and set criSocket",
+	"dynamic-config-dir":                "remove it",
+	"cadvisor-port":                     "remove it",
+	"image-pull-progress-deadline":      "remove it",
+	"pod-infra-container-image":         "set the sandbox image in the container runtime's configuration",
+	"allow-privileged":                  "remove it",
+	"register-schedulable":              "use taints",
+	"experimental-bootstrap-kubeconfig": "use bootstrap-kubeconfig",
+}
+
+// ClusterConfigurationWarnings looks at what is deprecated, ignored or unusual.
+func ClusterConfigurationWarnings(cfg *kubeadm.ClusterConfiguration) []Warning {
+	var list []Warning
+	if cfg.UseHyperKubeImage {
+		list = append(list, Warning{"useHyperKubeImage", "has no effect: the image hyperkube is no longer published", "remove it"})
+	}
+	if cfg.DNS.Type != "" {
+		list = append(list, Warning{"dns.type", "has no effect: CoreDNS is the only DNS server", "remove it"})
+	}
+	for _, name := range slices.Sorted(maps.Keys(cfg.FeatureGates)) {
+		if slices.Contains(formerGates, name) {
+			list = append(list, Warning{field.NewPath("featureGates", name).String(), "kubeadm 1.37 no longer has this feature gate", "remove it"})
+		}
+	}
+	if cfg.CertificateValidityPeriod > kubeadm.DefaultCertificateValidityPeriod {
+		list = append(list, Warning{"certificateValidityPeriod", "is longer than the usual year", ""})
+	}
+	if cfg.CACertificateValidityPeriod > kubeadm.DefaultCACertificateValidityPeriod {
+		list = append(list, Warning{"caCertificateValidityPeriod", "is longer than the usual ten years", ""})
+	}
+	if cfg.CertificateValidityPeriod > cfg.CACertificateValidityPeriod {
+		list = append(list, Warning{"certificateValidityPeriod", "is longer than caCertificateValidityPeriod: a certificate is no longer valid than its CA", ""})
+	}
+	return list
+}
