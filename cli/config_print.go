@@ -1,12 +1,29 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/apis/load"
+	"github.com/kubejoin/kubejoin/reconcile/report"
+	"github.com/kubejoin/kubejoin/reconcile/session"
+)
 
 func newConfigPrint(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "print",
-		Short: "Print default configurations, or an effective one",
-		Args:  cobra.ArbitraryArgs,
+		Short: "Print default configurations, or the effective one of a file",
+		Long: `Print default configurations, to begin a file with, or the configuration that a
+file has the effect of.`,
+		Example: `  kubejoin config print join-defaults > join.yaml
+  kubejoin config print effective -f join.yaml`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return unknownCommand(c, args[0])
@@ -14,6 +31,71 @@ func newConfigPrint(g *globals) *cobra.Command {
 			return c.Help()
 		},
 	}
-	c.AddCommand(newConfigPrintEffective(g))
+	c.AddCommand(
+		printDefaults(g, "join-defaults", "Print a default JoinConfiguration", "JoinConfiguration"),
+		printDefaults(g, "init-defaults", "Print a default InitConfiguration and ClusterConfiguration", "InitConfiguration", "ClusterConfiguration"),
+		printDefaults(g, "reset-defaults", "Print a default ResetConfiguration", "ResetConfiguration"),
+		printDefaults(g, "upgrade-defaults", "Print a default UpgradeConfiguration", "UpgradeConfiguration"),
+		newConfigPrintEffective(g),
+	)
 	return c
+}
+
+func printDefaults(g *globals, name, short string, kinds ...string) *cobra.Command {
+	var version string
+	c := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Long: short + `, as kubeadm does: with a token and addresses that
+stand for your own.`,
+		Args: noArgs,
+	}
+	c.Flags().StringVar(&version, "version", currentVersion, "version of the configuration")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		hostname, err := session.Hostname(c.Context())
+		if err != nil {
+			return err
+		}
+		content := placeholders(strings.ToLower(hostname))
+		var documents [][]byte
+		for _, kind := range kinds {
+			document, err := load.Sample(version, kind, content[kind])
+			if err != nil {
+				return err
+			}
+			documents = append(documents, document)
+		}
+		if report.Format(g.output) != report.JSON {
+			g.printer().Document(bytes.Join(documents, []byte("---\n")))
+			return nil
+		}
+		list := make([]json.RawMessage, len(documents))
+		for i, document := range documents {
+			if list[i], err = yaml.YAMLToJSON(document); err != nil {
+				return err
+			}
+		}
+		g.printer().Object("defaults", map[string]any{"documents": list})
+		return nil
+	}
+	return c
+}
+
+// placeholders are what kubeadm prints where there is no default, by kind:
+// behaviour catalogue §1.5. The fields are in all versions.
+func placeholders(hostname string) map[string]string {
+	return map[string]string{
+		"JoinConfiguration": fmt.Sprintf(`
+discovery:
+  bootstrapToken: {token: %q, apiServerEndpoint: "kube-apiserver:6443", unsafeSkipCAVerification: true}
+nodeRegistration: {name: %q, criSocket: %q}
+`, load.PlaceholderToken, hostname, kubeadm.DefaultCRISocket),
+		"InitConfiguration": fmt.Sprintf(`
+bootstrapTokens: [{token: %q}]
+localAPIEndpoint: {advertiseAddress: 1.2.3.4}
+nodeRegistration: {name: node, criSocket: %q}
+`, load.PlaceholderToken, kubeadm.DefaultCRISocket),
+		"ClusterConfiguration": "kubernetesVersion: 1.37.0\n",
+		"ResetConfiguration":   fmt.Sprintf("criSocket: %q\n", kubeadm.DefaultCRISocket),
+	}
 }

@@ -109,6 +109,80 @@ func loaded(t *testing.T, document string) load.Problems {
 	return problems
 }
 
+// TestDefaults holds what "config print" prints against the schemas, for each
+// kind in each version; and a field that no kind has.
+func TestDefaults(t *testing.T) {
+	content := map[string]string{
+		"JoinConfiguration": "discovery: {bootstrapToken: {token: abcdef.0123456789abcdef, apiServerEndpoint: 'a:1', unsafeSkipCAVerification: true}}\n",
+		"InitConfiguration": "bootstrapTokens: [{token: abcdef.0123456789abcdef}]\n",
+		"ClusterStatus":     "apiEndpoints: {cp1: {advertiseAddress: 10.0.0.1, bindPort: 6443}}\n",
+	}
+	for _, k := range load.Kinds() {
+		version := strings.TrimPrefix(k.APIVersion, "kubeadm.k8s.io/")
+		sample, err := load.Sample(version, k.Name, content[k.Name])
+		if err != nil {
+			t.Fatal(err)
+		}
+		schema := compile(t, Name{version, k.Name})
+		if paths := refused(t, schema, string(sample)); paths != nil {
+			t.Errorf("%s %s is refused at %q:\n%s", version, k.Name, paths, sample)
+		}
+		if refused(t, schema, string(sample)+"colour: green\n") == nil {
+			t.Errorf("%s %s: an unknown field is accepted", version, k.Name)
+		}
+		if refused(t, schema, strings.Replace(string(sample), k.APIVersion, "v1", 1)) == nil {
+			t.Errorf("%s %s: another version is accepted", version, k.Name)
+		}
+	}
+}
+
+// TestVersions has what makes the difference between versions.
+func TestVersions(t *testing.T) {
+	const join, init, cluster = "JoinConfiguration", "InitConfiguration", "ClusterConfiguration"
+	for _, tt := range []struct {
+		kind, field string
+		in          []string // the versions that have it
+	}{
+		{join, `nodeRegistration: {kubeletExtraArgs: {v: "5"}}`, []string{"v1beta1", "v1beta2", "v1beta3"}},
+		{join, `nodeRegistration: {kubeletExtraArgs: [{name: v, value: "5"}]}`, []string{"v1beta4", "v1"}},
+		{join, `nodeRegistration: {kubeletExtraArgs: [{name: v, value: "5", mergeMethod: append}]}`, []string{"v1"}},
+		{join, `nodeRegistration: {kubeletExtraArgs: {--v: "5"}}`, nil},
+		{join, `nodeRegistration: {ignorePreflightErrors: [Swap]}`, []string{"v1beta2", "v1beta3", "v1beta4", "v1"}},
+		{join, `nodeRegistration: {imagePullPolicy: Never}`, []string{"v1beta3", "v1beta4", "v1"}},
+		{join, `controlPlane: {certificateKey: ""}`, []string{"v1beta2", "v1beta3", "v1beta4", "v1"}},
+		{join, `timeouts: {}`, []string{"v1beta4", "v1"}},
+		{init, `bootstrapTokens: [{token: abcdef.0123456789abcdef, ttl: 0s, groups: ["system:bootstrappers:x"]}]`, []string{"v1beta1", "v1beta2", "v1beta3", "v1beta4", "v1"}},
+		{init, `bootstrapTokens: [{token: abcdef}]`, nil},
+		{init, `bootstrapTokens: [{usages: [sign]}]`, nil},
+		{init, `bootstrapTokens: [{groups: ["system:masters"]}]`, nil},
+		{cluster, `apiServer: {timeoutForControlPlane: 5m}`, []string{"v1beta1", "v1beta2", "v1beta3"}},
+		{cluster, `apiServer: {extraEnvs: [{name: A, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}]}`, []string{"v1beta4", "v1"}},
+		{cluster, `encryptionAlgorithm: ECDSA-P384`, []string{"v1beta4", "v1"}},
+		{cluster, `encryptionAlgorithm: RSA-1024`, nil},
+		{cluster, `useHyperKubeImage: false`, []string{"v1beta1", "v1beta2"}},
+		{cluster, `etcd: {external: {endpoints: ["https://10.0.0.1:2379"], caFile: "", certFile: "", keyFile: ""}}`, []string{"v1beta1", "v1beta2", "v1beta3", "v1beta4", "v1"}},
+		{cluster, `etcd: {local: {dataDir: /x}, external: {endpoints: ["https://10.0.0.1:2379"]}}`, nil},
+		{cluster, `networking: {podSubnet: "10.244.0.0/16,fd00::/56", serviceSubnet: 10.96.0.0}`, nil},
+		{"ResetConfiguration", `unmountFlags: [MNT_FORCE]`, []string{"v1beta4", "v1"}},
+		{"ResetConfiguration", `unmountFlags: [MNT_NOW]`, nil},
+		{"UpgradeConfiguration", `apply: {imagePullPolicy: Sometimes}`, nil},
+	} {
+		for _, n := range List() {
+			if n.Kind != tt.kind {
+				continue
+			}
+			document := "apiVersion: kubeadm.k8s.io/" + n.Version + "\nkind: " + n.Kind + "\n" + tt.field + "\n"
+			if n.Kind == join {
+				document += "discovery: {file: {kubeConfigPath: /x}}\n"
+			}
+			paths := refused(t, compile(t, n), document)
+			if want := slices.Contains(tt.in, n.Version); (paths == nil) != want {
+				t.Errorf("%s in %s: %q", tt.field, n.Version, paths)
+			}
+		}
+	}
+}
+
 // inexpressible are the problems that are none of a schema: of text that is not
 // even JSON, or that compare one item with another.
 var inexpressible = []string{"duplicate", "expected a mapping to merge", "must be a word"}
@@ -205,6 +279,7 @@ func TestAgreement(t *testing.T) {
 		{"patches: %s", []string{"null", "{}", "{directory: x}"}, []string{"x", "{dir: x}"}},
 		{"timeouts: {discovery: %s}", []string{"5m", "1h2m3.5s", `"0"`, "0s", "+1ms", ".5s", "1µs", "null"},
 			[]string{"5", "-1s", "5 minutes", "1d", `"5"`, "m", "[]"}},
+		{"timeouts: {tlsBootstrap: %s}", []string{"5m", "0h0.5s", "+10ms0s", "1.s"}, []string{"0s", `"0"`, "0.0s0h", "-1s"}},
 		{"%s: x", nil, []string{"Discovery", "clusterName", `"a.b"`}},
 	} {
 		for _, value := range tt.good {

@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubernetesyaml "sigs.k8s.io/yaml"
 
+	"github.com/kubejoin/kubejoin/apis/kubeadm/v1"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
 	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/reconcile"
@@ -77,14 +81,24 @@ type Explanation struct {
 	root   *yaml.Node
 }
 
-// Join explains a JoinConfiguration. A field that is empty and not in the file
-// is left out.
+// Join explains a JoinConfiguration. It shows an older version as the current
+// one, which can express all of it. A field that is empty and not in the file is
+// left out.
 func Join(in Input) *Explanation {
-	external, _ := v1beta4.FromInternalJoinConfiguration(in.Join.Config)
+	var external any
+	explanation := &Explanation{APIVersion: v1beta4.APIVersion, Kind: "JoinConfiguration"}
+	if in.Join.Version == v1.APIVersion {
+		explanation.APIVersion = v1.APIVersion
+		external, _ = v1.FromInternalJoinConfiguration(in.Join.Config)
+	} else {
+		external, _ = v1beta4.FromInternalJoinConfiguration(in.Join.Config)
+	}
 	e := &explainer{in: in}
 	root := e.object(reflect.ValueOf(external).Elem(), "")
-	root.Content = append(pair("apiVersion", text(external.APIVersion)), append(pair("kind", text(external.Kind)), root.Content...)...)
-	return &Explanation{APIVersion: external.APIVersion, Kind: external.Kind, Values: e.values, root: root}
+	header := slices.Concat(pair("apiVersion", text(explanation.APIVersion)), pair("kind", text(explanation.Kind)))
+	root.Content = append(header, root.Content...)
+	explanation.Values, explanation.root = e.values, root
+	return explanation
 }
 
 // YAML is the configuration, with each value's source as a comment beside it.
@@ -192,7 +206,7 @@ func (e *explainer) empty(n *yaml.Node, value any, path string, set bool) *yaml.
 
 func (e *explainer) remember(n *yaml.Node, value any, path string, set bool) *yaml.Node {
 	source := e.source(path, set)
-	n.LineComment = "# " + source.String()
+	n.LineComment = comment(source.String())
 	e.values = append(e.values, Value{path, value, source})
 	return n
 }
@@ -227,9 +241,24 @@ func (e *explainer) source(path string, set bool) Source {
 
 func pair(name string, value *yaml.Node) []*yaml.Node { return []*yaml.Node{text(name), value} }
 
-// text is quoted where YAML would take it for something else.
+// text is quoted where YAML, also of version 1.1, would take it for something
+// else than this text.
 func text(s string) *yaml.Node {
 	n := &yaml.Node{}
 	n.SetString(s)
+	var read any
+	if err := kubernetesyaml.Unmarshal([]byte(s), &read); err != nil || read != s {
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	return n
+}
+
+// comment keeps the name of a file from breaking out of the comment.
+func comment(s string) string {
+	return "# " + strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }

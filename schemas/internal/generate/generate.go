@@ -14,6 +14,7 @@ import (
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1"
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
+	"github.com/kubejoin/kubejoin/apis/load"
 )
 
 // Schemas gives the content of every schema by its file's name. source is the
@@ -22,11 +23,12 @@ func Schemas(source string) (map[string][]byte, error) {
 	c := &comments{source: source, packages: map[string]map[string]string{}}
 	unused := rules()
 	files := map[string][]byte{}
-	for _, k := range Kinds() {
+	for _, k := range load.Kinds() {
+		name := strings.TrimPrefix(k.APIVersion, "kubeadm.k8s.io/") + "/" + k.Name + ".json"
 		g := &generator{comments: c, rules: rules(), unused: unused, definitions: map[string]reflect.Type{}}
 		s, err := g.kind(k)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", k.File(), err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		compact, err := encode(s)
 		if err != nil {
@@ -37,7 +39,7 @@ func Schemas(source string) (map[string][]byte, error) {
 			return nil, err
 		}
 		file.WriteByte('\n')
-		files[k.File()] = file.Bytes()
+		files[name] = file.Bytes()
 	}
 	if len(unused) > 0 {
 		return nil, fmt.Errorf("rules for what no version has: %s", strings.Join(slices.Sorted(maps.Keys(unused)), ", "))
@@ -58,16 +60,17 @@ type generator struct {
 	defined     properties
 }
 
-func (g *generator) kind(k Kind) (*schema, error) {
-	defaulted := reflect.New(k.typ)
-	fill(defaulted.Elem())
-	k.setDefaults(defaulted)
+func (g *generator) kind(k load.Kind) (*schema, error) {
+	defaulted := k.New()
+	object := reflect.ValueOf(defaulted).Elem()
+	fill(object)
+	k.SetDefaults(defaulted)
 
 	s := &schema{}
-	if err := g.object(s, defaulted.Elem()); err != nil {
+	if err := g.object(s, object); err != nil {
 		return nil, err
 	}
-	description, err := g.comments.ofType(k.typ, k.Name)
+	description, err := g.comments.ofType(object.Type(), k.Name)
 	if err != nil {
 		return nil, err
 	}

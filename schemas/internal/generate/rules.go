@@ -10,10 +10,14 @@ import (
 // Patterns. They are of the dialect that Go and ECMA 262 have in common, and
 // accept the empty string wherever it stands for an absent field.
 const (
+	unit   = `(ns|us|µs|μs|ms|s|m|h)`
+	number = `([0-9]+\.?[0-9]*|\.[0-9]+)`
+	terms  = `(` + number + unit + `)`
 	// duration is what Go's time.ParseDuration takes.
-	duration = `^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
-	// notNegative is a duration without a minus.
-	notNegative    = `^\+?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$`
+	duration    = `^[-+]?(0|` + terms + `+)$`
+	notNegative = `^\+?(0|` + terms + `+)$`
+	positive    = `^\+?` + terms + `*([0-9]*[1-9][0-9]*\.?[0-9]*|[0-9]*\.[0-9]*[1-9][0-9]*)` + unit + terms + `*$`
+
 	bootstrapToken = `^[a-z0-9]{6}\.[a-z0-9]{16}$`
 	// hostPort leaves the finer points of hosts to the program.
 	hostPort   = `^(\[[^\[\] \t/@]+\]|[^:\[\] \t/@]+):[0-9]+$`
@@ -86,7 +90,8 @@ func values(names []string) []any {
 func rules() map[string]rule {
 	pullPolicy := rule{choices: names(corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever)}
 	registry := rule{examples: []string{"registry.k8s.io"}}
-	budget := rule{pattern: notNegative}
+	// Where a call is made at least once, no time is enough.
+	budget, call := rule{pattern: positive}, rule{pattern: notNegative}
 	// Arguments are a map up to v1beta3.
 	arguments := rule{keys: argument}
 	ignore := rule{also: func(s *schema) {
@@ -119,7 +124,7 @@ func rules() map[string]rule {
 
 		"FileDiscovery.kubeConfigPath": {required: true, pattern: `.`, examples: []string{"/etc/kubernetes/discovery.conf"}},
 
-		"Discovery.timeout": budget,
+		"Discovery.timeout": call,
 
 		"JoinControlPlane.certificateKey": {pattern: key},
 		"APIEndpoint.advertiseAddress":    {pattern: ip},
@@ -140,10 +145,10 @@ func rules() map[string]rule {
 
 		"Timeouts.controlPlaneComponentHealthCheck": budget,
 		"Timeouts.kubeletHealthCheck":               budget,
-		"Timeouts.kubernetesAPICall":                budget,
-		"Timeouts.etcdAPICall":                      budget,
+		"Timeouts.kubernetesAPICall":                call,
+		"Timeouts.etcdAPICall":                      call,
 		"Timeouts.tlsBootstrap":                     budget,
-		"Timeouts.discovery":                        budget,
+		"Timeouts.discovery":                        call,
 		"Timeouts.upgradeManifests":                 budget,
 
 		"ClusterConfiguration.kubernetesVersion":           {examples: []string{"v1.37.2"}},
@@ -172,13 +177,13 @@ func rules() map[string]rule {
 		"ExternalEtcd.endpoints": {required: true, minItems: 1},
 
 		"ControlPlaneComponent.extraArgs":  arguments,
-		"APIServer.timeoutForControlPlane": budget,
+		"APIServer.timeoutForControlPlane": call,
 		"LocalEtcd.extraArgs":              arguments,
 		"DNS.type":                         {choices: []string{"CoreDNS", "kube-dns"}},
 
 		"InitConfiguration.certificateKey": {pattern: key},
 		"BootstrapToken.token":             {pattern: `^$|` + bootstrapToken},
-		"BootstrapToken.ttl":               budget,
+		"BootstrapToken.ttl":               call,
 		"BootstrapToken.usages":            {choices: []string{"signing", "authentication"}},
 		"BootstrapToken.groups":            {pattern: tokenGroup},
 
