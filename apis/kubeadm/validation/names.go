@@ -9,8 +9,17 @@ import (
 	"github.com/kubejoin/kubejoin/apis/internal/spell"
 )
 
-// Phases are the names that a JoinConfiguration's skipPhases may hold.
-func Phases() []string { return slices.Clone(joinPhases) }
+// Phases are the names that skipPhases may hold, by the external type that has
+// the field.
+func Phases() map[string][]string {
+	return map[string][]string{
+		"JoinConfiguration":         slices.Clone(joinPhases),
+		"InitConfiguration":         slices.Clone(initPhases),
+		"ResetConfiguration":        slices.Clone(resetPhases),
+		"UpgradeApplyConfiguration": slices.Clone(upgradeApplyPhases),
+		"UpgradeNodeConfiguration":  slices.Clone(upgradeNodePhases),
+	}
+}
 
 // EncryptionAlgorithms are the names of key types that encryptionAlgorithm may be.
 func EncryptionAlgorithms() []string { return slices.Clone(encryptionAlgorithms) }

@@ -100,10 +100,9 @@ func rules() map[string]rule {
 	runtime := rule{pattern: socket, examples: []string{
 		"unix:///var/run/containerd/containerd.sock", "unix:///var/run/crio/crio.sock", "unix:///var/run/cri-dockerd.sock",
 	}}
-	return map[string]rule{
+	table := map[string]rule{
 		"JoinConfiguration.discovery":  {required: true},
 		"JoinConfiguration.caCertPath": {pattern: crt},
-		"JoinConfiguration.skipPhases": {choices: validation.Phases()},
 
 		"Discovery": {also: func(s *schema) {
 			s.OneOf = []*schema{{Required: []string{"bootstrapToken"}}, {Required: []string{"file"}}}
@@ -177,7 +176,7 @@ func rules() map[string]rule {
 		"ExternalEtcd.endpoints": {required: true, minItems: 1},
 
 		"ControlPlaneComponent.extraArgs":  arguments,
-		"APIServer.timeoutForControlPlane": call,
+		"APIServer.timeoutForControlPlane": budget,
 		"LocalEtcd.extraArgs":              arguments,
 		"DNS.type":                         {choices: []string{"CoreDNS", "kube-dns"}},
 
@@ -204,6 +203,10 @@ func rules() map[string]rule {
 		"ConfigMapKeySelector.key":       {required: true},
 		"SecretKeySelector.key":          {required: true},
 	}
+	for kind, phases := range validation.Phases() {
+		table[kind+".skipPhases"] = rule{choices: phases}
+	}
+	return table
 }
 
 func names[T ~string](list ...T) []string {
