@@ -29,7 +29,7 @@ func TestAdoption(t *testing.T) {
 		},
 		{
 			"an edited configuration", "sed -i 's/^clusterDomain:.*/clusterDomain: other.example/' /var/lib/kubelet/config.yaml", "",
-			[]string{"update " + configFile + " drift", "restart " + service + " intent"},
+			[]string{"update " + configFile + " drift", "restart " + service + " drift"},
 		},
 		{"a stopped kubelet", "systemctl stop kubelet", "", []string{"start " + service + " drift"}},
 		{"a lost credential", "systemctl stop kubelet; rm " + kubeletConf, "",

@@ -17,7 +17,6 @@ func TestDriftOfFiles(t *testing.T) {
 	t.Parallel()
 	f := use(t)
 	m, _ := f.joined(t)
-	restart := "restart " + service + " intent"
 	files := []struct {
 		address string
 		edit    string // of its content, as a command
@@ -31,15 +30,16 @@ func TestDriftOfFiles(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimPrefix(file.address, "file:")
 		damages := []struct {
-			name, command, step string
-			content             bool
+			name, command  string
+			action, reason string
+			content        bool
 		}{
-			{"missing", "rm", "create %s missing", true},
-			{"empty", "truncate -s0", "update %s drift", true},
-			{"truncated", "truncate -s20", "update %s drift", true},
-			{"edited", file.edit, "update %s drift", true},
-			{"with another mode", "chmod 0666", "update %s drift", false},
-			{"of another owner", "chown nobody", "update %s drift", false},
+			{"missing", "rm", "create", "missing", true},
+			{"empty", "truncate -s0", "update", "drift", true},
+			{"truncated", "truncate -s20", "update", "drift", true},
+			{"edited", file.edit, "update", "drift", true},
+			{"with another mode", "chmod 0666", "update", "drift", false},
+			{"of another owner", "chown nobody", "update", "drift", false},
 		}
 		for _, damage := range damages {
 			if damage.command == "" {
@@ -47,10 +47,10 @@ func TestDriftOfFiles(t *testing.T) {
 			}
 			t.Run(name[strings.LastIndex(name, "/")+1:]+" "+damage.name, func(t *testing.T) {
 				must(t, m.Run(t.Context(), damage.command+" "+name))
-				want := []string{fmt.Sprintf(damage.step, file.address)}
+				want := []string{damage.action + " " + file.address + " " + damage.reason}
 				restarts := file.restart && damage.content
 				if restarts {
-					want = append(want, restart)
+					want = append(want, "restart "+service+" "+damage.reason)
 				}
 				f.pending(t, m, want...)
 				if restarted := f.repair(t, m); restarted != restarts {

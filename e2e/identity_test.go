@@ -83,7 +83,7 @@ func TestConflicts(t *testing.T) {
 				t.Errorf("%s: allow %q, disruption %q\n%s", tt.address, c.Allow, c.Disruption, s)
 			}
 			s = f.refused(t, m, 7)
-			if s.Failure.Class != "conflict" || s.Failure.Address != tt.address || !strings.Contains(s.Failure.Hint, "--allow="+tt.allow) {
+			if e := s.Failure.about(tt.address); e.Class != "conflict" || !strings.Contains(e.Hint, "--allow="+tt.allow) {
 				t.Errorf("said %+v", *s.Failure)
 			}
 			f.unchanged(t, m, func() { run(t, m, "root", apply+" --allow=replace-node", 7) }) // which is something else

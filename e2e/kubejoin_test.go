@@ -46,11 +46,14 @@ type said struct {
 		ElapsedSeconds float64
 		APIRequests    int
 	}
-	Failure *struct {
-		Class, Address, Message, Hint string
-		ExitCode                      int
-		Problems                      []struct{ Message string }
-	}
+	Failure *failure
+}
+
+type failure struct {
+	Class, Address, Message, Hint string
+	ExitCode                      int
+	Problems                      []struct{ Message string }
+	Errors                        []failure // if there are several
 }
 
 type change struct {
@@ -132,6 +135,16 @@ func (s said) change(address string) change {
 		}
 	}
 	return change{}
+}
+
+// about returns the error about an address; an empty one if there is none.
+func (f failure) about(address string) failure {
+	for _, e := range append(f.Errors, f) {
+		if e.Address == address {
+			return e
+		}
+	}
+	return failure{}
 }
 
 // found tells whether the plan has a finding of this name about an address, or about anything if that is empty.

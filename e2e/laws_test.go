@@ -151,7 +151,7 @@ func TestOffline(t *testing.T) {
 		t.Errorf("does not name what it could not see:\n%s", s)
 	}
 	must(t, m.Run(t.Context(), "chmod 0600 /etc/kubernetes/pki/ca.crt; rm /var/lib/kubelet/kubeadm-flags.env"))
-	wantSteps(t, run(t, m, "root", plan, 2), "update "+caFile+" drift", "create "+flagsFile+" missing", "restart "+service+" intent")
+	wantSteps(t, run(t, m, "root", plan, 2), "update "+caFile+" drift", "create "+flagsFile+" missing", "restart "+service+" missing")
 	discovery := f.configure(t, m, "timeouts:\n  kubernetesAPICall: 3s\n")
 	if s := run(t, m, "root", apply, 6); s.Failure.Class != "cluster-unreachable" {
 		t.Errorf("said %+v", *s.Failure)

@@ -75,20 +75,24 @@ func (f *fixture) boot(t testing.TB, name string, role lab.Role) *lab.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := m.Remember(ctx); err != nil {
-			t.Error(err)
-		}
-		if err := m.Close(); err != nil {
-			t.Error(err)
-		}
-		if _, err := f.cluster.Kubectl(ctx, "delete node --ignore-not-found "+name); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { f.remove(t, m) })
 	return m
+}
+
+// remove ends a machine, and its Node, after the canary has seen what is on it. It may be gone already.
+func (f *fixture) remove(t testing.TB, m *lab.Machine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := m.Remember(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := f.cluster.Kubectl(ctx, "delete node --ignore-not-found "+m.Name); err != nil {
+		t.Error(err)
+	}
 }
 
 // controlPlane is boot for a machine that is to become a control plane. It is taken out of the cluster before it ends, also if

@@ -16,7 +16,7 @@ var ofKubelet = []string{
 	"/var/lib/kubelet/pods", "/var/lib/kubelet/device-plugins", "/var/lib/kubelet/plugins", "/var/lib/kubelet/plugins_registry",
 	"/var/lib/kubelet/pod-resources", "/var/lib/kubelet/pods-api", "/var/lib/kubelet/cpu_manager_state", "/var/lib/kubelet/memory_manager_state",
 	"/var/lib/kubelet/dra_manager_state", "/var/lib/kubelet/checkpoints", "/var/lib/kubelet/allocated_pods_state",
-	"/var/lib/kubelet/actuated_pods_state", "/var/lib/kubelet/pki",
+	"/var/lib/kubelet/actuated_pods_state", "/var/lib/kubelet/image_manager", "/var/lib/kubelet/pki",
 }
 
 func isOfKubelet(path string) bool {

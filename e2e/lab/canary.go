@@ -76,9 +76,7 @@ func (c *Canary) Check() error {
 // Remember shows the canary what programs left on the machine where nobody would look for a secret: the journal, temporary
 // files, logs, the arguments of what runs. Nothing that ran later is among it.
 func (m *Machine) Remember(ctx context.Context) error {
-	if m.Run(ctx, "journalctl --no-pager --output=cat --quiet; ps -e -o args").Code < 0 { // it is seen by running
-		return nil // the machine was closed
-	}
+	_ = m.Run(ctx, "journalctl --no-pager --output=cat --quiet; ps -e -o args") // seen by running, unless the machine was closed
 	for _, dir := range []string{"/run", "/tmp", "/var/tmp", "/var/log"} {
 		err := filepath.WalkDir(m.Path(dir), func(name string, d fs.DirEntry, err error) error {
 			if err != nil || !d.Type().IsRegular() {

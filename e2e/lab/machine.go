@@ -200,6 +200,7 @@ func (m *Machine) Reboot(ctx context.Context) error {
 // Close ends the machine as if its power was cut, and deletes it.
 func (m *Machine) Close() error {
 	err := sweepMachine(m.lab.run, m.Name)
+	m.leader = 0 // a number that other processes may get
 	m.lab.mu.Lock()
 	delete(m.lab.machines, m.Name)
 	m.lab.mu.Unlock()
