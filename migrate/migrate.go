@@ -341,6 +341,10 @@ func (f *file) deliver(parts []*part, eol string, problems *load.Problems) {
 // kubeadm: behaviour catalogue §1.6.
 func (f *file) remove(parts []*part, problems *load.Problems) {
 	leading := true // no document is left before this one
+	before := make([][]byte, len(parts))
+	for i, p := range parts {
+		before[i] = p.text
+	}
 	for i, p := range parts {
 		if !p.gone {
 			leading = false
@@ -363,6 +367,44 @@ func (f *file) remove(parts []*part, problems *load.Problems) {
 		}
 		p.text = text
 		d.lost(d.root, "", "%s has no %s since %s; the document is left as a comment", Group, d.kind, Versions()[kinds()[d.kind][1]+1])
+	}
+	f.checkNeighbours(parts, before, problems)
+}
+
+// checkNeighbours: a comment that comes to another document must be one there
+// too, which it is not in text that only the separator ended.
+func (f *file) checkNeighbours(parts []*part, before [][]byte, problems *load.Problems) {
+	meant := func(text []byte) *yaml.Node {
+		root, problem := parse(f.name, chunk{text: text})
+		if problem != nil {
+			return nil
+		}
+		return cmp.Or(root, scalar(""))
+	}
+	for i, first := 0, true; i < len(parts); i++ {
+		if parts[i].gone {
+			continue
+		}
+		var above, below [][]byte
+		for j := i - 1; first && j >= 0; j-- {
+			above = append([][]byte{parts[j].text}, above...)
+		}
+		for j := i + 1; j < len(parts) && parts[j].gone; j++ {
+			below = append(below, parts[j].text)
+		}
+		first = false
+		if len(above)+len(below) == 0 {
+			continue
+		}
+		text := slices.Concat(slices.Concat(above...), parts[i].text, slices.Concat(below...))
+		a, b := meant(before[i]), meant(text)
+		if a == nil || b == nil || !same(a, b, map[*yaml.Node]*yaml.Node{}) {
+			*problems = append(*problems, load.Problem{
+				Pos:     load.Position{File: f.name, Line: parts[i].line + 1, Column: 1},
+				Message: "cannot be migrated: the document beside this one has to go, and it could not be left as a comment here",
+				Hint:    "remove it, or write this one out plainly",
+			})
+		}
 	}
 }
 

@@ -177,6 +177,9 @@ func TestRefused(t *testing.T) {
 		{"version in parts", "apiVersion: \"kubeadm.k8s.io\\\n  /v1beta3\"\nkind: JoinConfiguration\n", "in.yaml:1:13: apiVersion: cannot be migrated: its value is not written out here"},
 		{"alias for a field of another document", v3 + "InitConfiguration\n---\n" + cluster + "x: &a 3m\napiServer: {timeoutForControlPlane: *a}\n", "cannot go to another document"},
 		{"JSON that would be gone", `{"apiVersion": "kubeadm.k8s.io/v1beta2", "kind": "ClusterStatus"}`, "v1beta4 has no ClusterStatus, and nothing else is in the file"},
+		{"removed beside a mistake", "a: 'x\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterStatus\n", "in.yaml:1:1: cannot be migrated: the document beside this one"},
+		{"removed beside text", "--- |\ntext\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterStatus\n", "in.yaml:1:1: cannot be migrated: the document beside this one"},
+		{"removed document with an end", "a: b\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterStatus\n...\n", "in.yaml:3:1: cannot be migrated: the document has to go, and its separators are not plain"},
 		{"alias inside of itself", join + "discovery: &a {<<: *a, timeout: 3m}\n", "cannot be migrated"},
 		{"alias bomb", join + "x: [" + bomb() + "]\n", "cannot be migrated: its aliases expand to too much"},
 	} {

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // CRISockets are the endpoints of the container runtimes that detection knows,
@@ -36,7 +38,7 @@ func (h *Host) Dir(path string) (fs.FS, error) {
 	return root.FS(), nil // the handle is closed when the file system is dropped
 }
 
-// Local reads the user's own files, which belong to whoever runs the program
+// Local reads and writes the user's own files, which belong to whoever runs the program
 // and not to the machine below --rootfs: the configuration, and what it names by
 // a relative path.
 type Local struct {
@@ -88,4 +90,90 @@ func ReadLimited(r io.Reader, max int64) ([]byte, error) {
 		return nil, fmt.Errorf("has more than %d MiB", max>>20)
 	}
 	return data, nil
+}
+
+// WriteFile replaces one of the user's files, or makes it with mode 0600: it may
+// hold a token. Whatever interrupts it leaves the old file or the new one. A file
+// that exists keeps its mode and owner, and a link what it leads to; if this user
+// cannot keep the owner, nothing is written. What is no file, a pipe for instance,
+// is written to as it is.
+func (l Local) WriteFile(path string, data []byte) error {
+	name, err := filepath.EvalSymlinks(l.path(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		name, err = l.path(path), nil
+	}
+	if err != nil {
+		return cause(err)
+	}
+	info, err := os.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		info = nil
+	case err != nil:
+		return cause(err)
+	case info.IsDir():
+		return errors.New("is a directory")
+	case !info.Mode().IsRegular():
+		return cause(writeTo(name, data))
+	}
+	return cause(l.replace(name, data, info))
+}
+
+func writeTo(name string, data []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Close())
+}
+
+// replace writes a temporary file, and gives it the name when it is complete. Mode
+// and owner are those of old, unless that is nil.
+func (l Local) replace(name string, data []byte, old fs.FileInfo) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".kubejoin-tmp-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name()) // the error that matters is already there
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil && old != nil {
+		err = keep(f, old)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(f.Name(), name); err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(name))
+	if err != nil {
+		return nil // a directory that may be written but not read cannot be synced
+	}
+	if err = d.Sync(); errors.Is(err, unix.EINVAL) { // a file system that cannot sync a directory: fsync(2)
+		err = nil
+	}
+	return errors.Join(err, d.Close())
+}
+
+// keep gives a new file the owner and mode of an old one.
+func keep(f *os.File, old fs.FileInfo) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	mine, theirs := stateOf(info), stateOf(old)
+	if mine.UID != theirs.UID || mine.GID != theirs.GID {
+		if err := f.Chown(theirs.UID, theirs.GID); err != nil {
+			return fmt.Errorf("its owner cannot be kept: %w", cause(err))
+		}
+	}
+	return f.Chmod(theirs.Mode)
 }
