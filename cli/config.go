@@ -18,6 +18,6 @@ machine is changed.`,
 			return c.Help()
 		},
 	}
-	c.AddCommand(newConfigSchema(g), newConfigPrint(g))
+	c.AddCommand(newConfigValidate(g), newConfigMigrate(g), newConfigSchema(g), newConfigPrint(g))
 	return c
 }

@@ -74,10 +74,14 @@ func (ps Problems) err() error {
 	if len(ps) == 0 {
 		return nil
 	}
+	ps.sort()
+	return fault.New(fault.InvalidConfig, "%w", ps)
+}
+
+func (ps Problems) sort() {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 	})
-	return fault.New(fault.InvalidConfig, "%w", ps)
 }
 
 // maxProblems bounds what is collected: a file with more of them is not a

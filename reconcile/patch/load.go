@@ -51,47 +51,67 @@ func (d document) String() string {
 // each patch once. Everything else that is no patch is an error of class
 // fault.InvalidConfig that names the file, line and document.
 func Load(fsys fs.FS, dir string) (*Set, error) {
+	set, errs := loadAll(fsys, dir)
+	if len(errs) > 0 {
+		return nil, errs[0]
+	}
+	return set, nil
+}
+
+// Check gives what is wrong with each file of a directory; the errors are as
+// those of Load.
+func Check(fsys fs.FS, dir string) []error {
+	_, errs := loadAll(fsys, dir)
+	return errs
+}
+
+func loadAll(fsys fs.FS, dir string) (*Set, []error) {
 	entries, err := fs.ReadDir(fsys, ".")
 	if err != nil {
-		return nil, fault.New(fault.InvalidConfig, "read patch directory: %w", cause(err)).At(dir)
+		return nil, []error{fault.New(fault.InvalidConfig, "read patch directory: %w", cause(err)).At(dir)}
 	}
 	set := &Set{}
+	var errs []error
 	files := 0
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasPrefix(name, ".") {
 			continue
 		}
-		shown := path.Join(dir, name)
 		if files++; files > maxFiles {
-			return nil, fault.New(fault.InvalidConfig, "more than %d files", maxFiles).At(dir).
-				WithHint("is this the directory of patches?")
+			return nil, []error{fault.New(fault.InvalidConfig, "more than %d files", maxFiles).At(dir).
+				WithHint("is this the directory of patches?")}
 		}
-		info, err := fs.Stat(fsys, name) // follows links, where e would not
-		switch {
-		case err != nil:
-			return nil, fault.New(fault.InvalidConfig, "read patch: %w", cause(err)).At(shown)
-		case info.IsDir():
-			return nil, fault.New(fault.InvalidConfig, "is a directory; patches are not looked for in sub-directories").At(shown).
-				WithHint("move its files one level up, or hide it with a leading dot")
-		case !info.Mode().IsRegular():
-			return nil, fault.New(fault.InvalidConfig, "is not a regular file").At(shown)
-		}
-		target, typ, hint, err := parseName(name)
+		docs, err := loadFile(fsys, name, path.Join(dir, name))
 		if err != nil {
-			return nil, fault.New(fault.InvalidConfig, "%w", err).At(shown).WithHint("%s", hint)
-		}
-		data, err := readFile(fsys, name)
-		if err != nil {
-			return nil, fault.New(fault.InvalidConfig, "read patch: %w", cause(err)).At(shown)
-		}
-		docs, err := parse(data, shown, target, typ)
-		if err != nil {
-			return nil, err
+			errs = append(errs, err)
 		}
 		set.docs = append(set.docs, docs...)
 	}
-	return set, nil
+	return set, errs
+}
+
+// loadFile reads and parses one file; shown is its name in messages.
+func loadFile(fsys fs.FS, name, shown string) ([]document, error) {
+	info, err := fs.Stat(fsys, name) // follows links, where a directory entry would not
+	switch {
+	case err != nil:
+		return nil, fault.New(fault.InvalidConfig, "read patch: %w", cause(err)).At(shown)
+	case info.IsDir():
+		return nil, fault.New(fault.InvalidConfig, "is a directory; patches are not looked for in sub-directories").At(shown).
+			WithHint("move its files one level up, or hide it with a leading dot")
+	case !info.Mode().IsRegular():
+		return nil, fault.New(fault.InvalidConfig, "is not a regular file").At(shown)
+	}
+	target, typ, hint, err := parseName(name)
+	if err != nil {
+		return nil, fault.New(fault.InvalidConfig, "%w", err).At(shown).WithHint("%s", hint)
+	}
+	data, err := readFile(fsys, name)
+	if err != nil {
+		return nil, fault.New(fault.InvalidConfig, "read patch: %w", cause(err)).At(shown)
+	}
+	return parse(data, shown, target, typ)
 }
 
 // cause drops operation and path, which the address already gives.

@@ -1,0 +1,180 @@
+package load
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/kubejoin/kubejoin/apis/internal/convert"
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+// Validate says everything that is wrong with all documents: what cannot be read,
+// what the rules of package validation refuse, and what Fail added. What depends
+// on the machine, such as the host name, counts as right if it is absent. The error
+// is Problems of class InvalidConfig, in the order of the file; its text has all of
+// them, not only a screen full.
+func (f *File) Validate() error {
+	problems := slices.Concat(f.form, f.added)
+	for i := range f.Documents {
+		doc := &f.Documents[i]
+		for _, p := range doc.check() {
+			// What could not be read is missing, which is no mistake of its own.
+			unread := func(q Problem) bool { return inside(q.Path, p.Path) || inside(p.Path, q.Path) }
+			if !slices.ContainsFunc(doc.form, unread) && len(problems) < maxProblems {
+				problems = append(problems, p)
+			}
+		}
+	}
+	problems.sort()
+	if len(problems) == 0 {
+		return nil
+	}
+	return fault.New(fault.InvalidConfig, "%w", wholeText{problems})
+}
+
+// inside tells whether a field is another one or a part of it.
+func inside(path, around string) bool {
+	rest, ok := strings.CutPrefix(path, around)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// wholeText are problems that may fill more than a screen.
+type wholeText struct{ Problems }
+
+func (w wholeText) Error() string {
+	lines := make([]string, len(w.Problems))
+	for i, p := range w.Problems {
+		lines[i] = p.String()
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (w wholeText) Unwrap() error { return w.Problems }
+
+// Warnings are about what works, or is ignored, and had better be changed, in the
+// order of the file.
+func (f *File) Warnings() Problems {
+	list := slices.Clone(f.warnings)
+	for i := range f.Documents {
+		doc := &f.Documents[i]
+		for _, w := range doc.warnings() {
+			list = append(list, doc.problem(w.Field, w.Message, w.Hint))
+		}
+	}
+	list.sort()
+	return list
+}
+
+// Reference is a file or directory that a document names.
+type Reference struct {
+	// Field is where, in the notation of the current version.
+	Field string
+	// Path is what is named; a relative one starts at the configuration file.
+	Path string
+	// Patches says that it is a directory of patches; otherwise it is a kubeconfig.
+	Patches bool
+
+	document *Document
+}
+
+// References are the files and directories that the documents name, except those
+// that only exist when the configuration is used.
+func (f *File) References() []Reference {
+	var list []Reference
+	for i := range f.Documents {
+		doc := &f.Documents[i]
+		patches := func(field string, p *kubeadm.Patches) {
+			if p != nil && p.Directory != "" {
+				list = append(list, Reference{Field: field, Path: p.Directory, Patches: true, document: doc})
+			}
+		}
+		switch cfg := doc.Object.(type) {
+		case *kubeadm.JoinConfiguration:
+			if file := cfg.Discovery.File; file != nil && file.KubeConfigPath != "" && !strings.Contains(file.KubeConfigPath, "://") {
+				list = append(list, Reference{Field: "discovery.file.kubeConfigPath", Path: file.KubeConfigPath, document: doc})
+			}
+			patches("patches.directory", cfg.Patches)
+		case *kubeadm.InitConfiguration:
+			patches("patches.directory", cfg.Patches)
+		case *kubeadm.UpgradeConfiguration:
+			patches("apply.patches.directory", cfg.Apply.Patches)
+			patches("node.patches.directory", cfg.Node.Patches)
+		}
+	}
+	return list
+}
+
+// Fail makes a problem of a reference.
+func (f *File) Fail(r Reference, message, hint string) {
+	f.added = append(f.added, r.document.problem(r.Field, message, hint))
+}
+
+// Warn makes a warning of a reference.
+func (f *File) Warn(r Reference, message, hint string) {
+	f.warnings = append(f.warnings, r.document.problem(r.Field, message, hint))
+}
+
+// problem places a field of the internal version in the document.
+func (d *Document) problem(fieldPath, message, hint string) Problem {
+	written := writtenAs(d.APIVersion, fieldPath, d.argNames)
+	pos, _ := nearest(d.positions, written)
+	var one Problems
+	one.add(pos, written, message, hint)
+	return one[0]
+}
+
+// check applies the rules to a document.
+func (d *Document) check() Problems {
+	var errs field.ErrorList
+	var list Problems
+	// The machine's part of the defaults; any name will do.
+	dynamic := func(join *kubeadm.JoinConfiguration) {
+		m := kubeadm.Machine{Hostname: "localhost"}
+		if e := (*fault.Error)(nil); errors.As(kubeadm.SetDynamicDefaults(join, m), &e) {
+			list = append(list, d.problem(e.Address, e.Err.Error(), e.Hint))
+			join.NodeRegistration.Name = "" // a blank one; on to everything else
+			_ = kubeadm.SetDynamicDefaults(join, m)
+		}
+	}
+	switch cfg := d.Object.(type) {
+	case *kubeadm.JoinConfiguration:
+		cfg = convert.To[kubeadm.JoinConfiguration](cfg)
+		dynamic(cfg)
+		errs = validation.JoinConfiguration(cfg)
+	case *kubeadm.InitConfiguration:
+		cfg = convert.To[kubeadm.InitConfiguration](cfg)
+		join := &kubeadm.JoinConfiguration{NodeRegistration: cfg.NodeRegistration, ControlPlane: &kubeadm.JoinControlPlane{}}
+		dynamic(join)
+		cfg.NodeRegistration = join.NodeRegistration
+		errs = validation.InitConfiguration(cfg)
+	case *kubeadm.ClusterConfiguration:
+		errs = validation.ClusterConfiguration(cfg)
+	case *kubeadm.ResetConfiguration:
+		errs = validation.ResetConfiguration(cfg)
+	case *kubeadm.UpgradeConfiguration:
+		errs = validation.UpgradeConfiguration(cfg)
+	}
+	for _, e := range errs {
+		list = append(list, d.problem(e.Field, lowerFirst(e.ErrorBody()), ""))
+	}
+	return list
+}
+
+func (d *Document) warnings() []validation.Warning {
+	switch cfg := d.Object.(type) {
+	case *kubeadm.JoinConfiguration:
+		return validation.NodeRegistrationWarnings(&cfg.NodeRegistration, "nodeRegistration")
+	case *kubeadm.InitConfiguration:
+		return validation.NodeRegistrationWarnings(&cfg.NodeRegistration, "nodeRegistration")
+	case *kubeadm.ClusterConfiguration:
+		return validation.ClusterConfigurationWarnings(cfg)
+	case *kubeadm.ResetConfiguration:
+		return validation.ResetConfigurationWarnings(cfg)
+	}
+	return nil
+}
