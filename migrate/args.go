@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -25,7 +24,13 @@ func plainName(s string) bool {
 	case "y", "yes", "n", "no", "on", "off", "true", "false", "null":
 		return false
 	}
-	return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`).MatchString(s)
+	for i, r := range []byte(s) {
+		letter := r|0x20 >= 'a' && r|0x20 <= 'z'
+		if !letter && (i == 0 || (r < '0' || r > '9') && r != '-' && r != '_') {
+			return false
+		}
+	}
+	return s != ""
 }
 
 func scalar(value string) *yaml.Node {

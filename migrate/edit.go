@@ -33,13 +33,12 @@ type document struct {
 	spans    map[*yaml.Node]span
 	parents  map[*yaml.Node]*yaml.Node
 	aliases  map[*yaml.Node][]*yaml.Node // by what they refer to
-	anchored int                         // how many nodes have an anchor
 
-	edits   []edit
+	edits   []edit   // in the order of the text
 	applied [][]edit // for the way back to the original position
 	again   bool     // an edit has to wait until others are applied
 	blocked bool     // there is no safe edit: nothing more is tried
-	walked  int      // nodes that find has seen since the last flush
+	walked  int      // aliases that find has followed since the last flush
 
 	context  *file
 	changes  []Change
@@ -48,7 +47,13 @@ type document struct {
 }
 
 // maxWalked bounds what aliases and merge keys may expand to.
-const maxWalked = 100_000
+const maxWalked = 50_000
+
+// maxProblems bounds what is collected for one document.
+const maxProblems = 1000
+
+// maxRepeated bounds how often a field may be repeated in one mapping.
+const maxRepeated = 100
 
 // read measures the document after it was parsed.
 func (d *document) read(text []byte, root *yaml.Node) error {
@@ -58,6 +63,13 @@ func (d *document) read(text []byte, root *yaml.Node) error {
 	var err error
 	d.spans, err = spans(d.src, root)
 	return err
+}
+
+// forget gives back the memory of a document that is done. What is said of it from
+// now on is at its start.
+func (d *document) forget() {
+	d.src, d.original, d.spans, d.parents, d.aliases, d.edits, d.applied = nil, nil, nil, nil, nil, nil, nil
+	d.root = &yaml.Node{Line: d.root.Line, Column: d.root.Column}
 }
 
 func (d *document) relate(n *yaml.Node) {
@@ -74,10 +86,13 @@ func (d *document) relate(n *yaml.Node) {
 // where the edit is.
 func (d *document) position(n *yaml.Node) load.Position {
 	s, ok := d.spans[n]
-	if !ok {
-		return load.Position{File: d.file, Line: d.line + 1, Column: 1}
+	switch {
+	case ok:
+		return d.positionAt(s.start)
+	case n == d.root:
+		return load.Position{File: d.file, Line: d.line + n.Line, Column: n.Column}
 	}
-	return d.positionAt(s.start)
+	return load.Position{File: d.file, Line: d.line + 1, Column: 1}
 }
 
 func (d *document) positionAt(offset int) load.Position {
@@ -101,6 +116,9 @@ func (d *document) positionAt(offset int) load.Position {
 
 // problem says what is wrong, once.
 func (d *document) problem(n *yaml.Node, path, hint, format string, args ...any) {
+	if len(d.problems) >= maxProblems {
+		return
+	}
 	p := load.Problem{Pos: d.position(n), Path: path, Message: fmt.Sprintf(format, args...), Hint: hint}
 	if !slices.Contains(d.problems, p) {
 		d.problems = append(d.problems, p)
@@ -136,15 +154,20 @@ func (d *document) ready(nodes ...*yaml.Node) bool {
 // add takes edits that belong together, or none of them if they meet others: they
 // have to wait then.
 func (d *document) add(edits ...edit) bool {
-	for _, e := range edits {
-		for _, o := range d.edits {
-			if e.start == o.start || (e.start < o.end && o.start < e.end) {
-				d.again = true
-				return false
-			}
+	places := make([]int, len(edits))
+	for i, e := range edits {
+		at, taken := slices.BinarySearchFunc(d.edits, e.start, func(o edit, start int) int { return cmp.Compare(o.start, start) })
+		if taken || (at > 0 && d.edits[at-1].end > e.start) || (at < len(d.edits) && d.edits[at].start < e.end) {
+			d.again = true
+			return false
 		}
+		places[i] = at
 	}
+	last := slices.Max(places)
 	d.edits = append(d.edits, edits...)
+	if last < len(d.edits)-len(edits) || len(edits) > 1 {
+		slices.SortFunc(d.edits[slices.Min(places):], func(a, b edit) int { return cmp.Compare(a.start, b.start) })
+	}
 	return true
 }
 
@@ -154,7 +177,6 @@ func (d *document) flush() bool {
 	if len(d.edits) == 0 {
 		return true
 	}
-	slices.SortFunc(d.edits, func(a, b edit) int { return cmp.Compare(a.start, b.start) })
 	first := d.positionAt(d.edits[0].start)
 	var text bytes.Buffer
 	at := 0
@@ -232,10 +254,11 @@ func (d *document) find(path string) []hit {
 	var hits []hit
 	var walk func(n *yaml.Node, names []string, via *yaml.Node, at string)
 	walk = func(n *yaml.Node, names []string, via *yaml.Node, at string) {
-		if d.walked++; d.walked > maxWalked {
+		if d.walked > maxWalked {
 			return
 		}
 		if n.Kind == yaml.AliasNode {
+			d.walked++
 			if via == nil {
 				via = n
 			}
@@ -257,6 +280,7 @@ func (d *document) find(path string) []hit {
 					}
 					for _, m := range merged {
 						if resolve(m).Kind == yaml.MappingNode {
+							d.walked++
 							walk(m, names, cmp.Or(via, key), at)
 						}
 					}
@@ -325,7 +349,12 @@ func (d *document) each(paths []string, target func(hit) *yaml.Node, wanted func
 	groups := map[*yaml.Node]*group{}
 	var order []*yaml.Node
 	for _, path := range paths {
-		for _, h := range d.find(path) {
+		hits := d.find(path)
+		if len(hits) > maxRepeated && !strings.Contains(path, "*") {
+			d.byHand(hits[1].key, path, "the field is repeated too often")
+			continue
+		}
+		for _, h := range hits {
 			if !wanted(h) {
 				continue
 			}

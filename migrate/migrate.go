@@ -138,23 +138,41 @@ func Migrate(name string, data []byte, to string) (*Result, error) {
 	}
 
 	f := &file{name: name, target: slices.Index(Versions(), short), first: map[string]*document{}}
-	var parts []*part
-	for _, c := range split(text) {
-		p := &part{chunk: c}
-		parts = append(parts, p)
-		if p.document = identify(f, c, eol, &problems); p.document != nil {
-			if f.first[p.document.kind] == nil {
-				f.first[p.document.kind] = p.document
-			}
+	chunks := split(text)
+	f.json = len(chunks) == 1 && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{"))
+	result := &Result{}
+	parts := make([]*part, len(chunks))
+	// A document with fields that go to another one waits until all are known. Of
+	// the others, only the text is kept: a parsed document is large.
+	var waiting []*part
+	for i, c := range chunks {
+		p := &part{chunk: c, document: identify(f, c, eol, &problems)}
+		parts[i] = p
+		d := p.document
+		if d == nil {
+			continue
+		}
+		result.Documents++
+		switch {
+		case d.kind != "InitConfiguration" && d.kind != "ClusterConfiguration":
+			f.migrate(p, &problems)
+			d.forget()
+		case f.first[d.kind] == nil:
+			f.first[d.kind] = d
+			waiting = append(waiting, p)
+		default:
+			p.document = nil
+			waiting = append(waiting, p)
 		}
 	}
-	f.json = len(parts) == 1 && bytes.HasPrefix(bytes.TrimSpace(text), []byte("{"))
-	result := &Result{}
-	for _, p := range parts {
-		if d := p.document; d != nil {
-			result.Documents++
-			f.migrate(p, &problems)
-			p.text = d.src.text
+	for _, p := range waiting {
+		first := p.document != nil
+		if !first {
+			p.document = identify(f, p.chunk, eol, &problems)
+		}
+		f.migrate(p, &problems)
+		if !first {
+			p.document.forget()
 		}
 	}
 	if len(problems) == 0 {
@@ -250,7 +268,10 @@ func identify(f *file, c chunk, eol string, problems *load.Problems) *document {
 // migrate takes one document to the target, hop by hop.
 func (f *file) migrate(p *part, problems *load.Problems) {
 	d := p.document
-	defer func() { *problems = append(*problems, d.problems...) }()
+	defer func() {
+		*problems = append(*problems, d.problems...)
+		p.text = d.src.text
+	}()
 	if d.version == f.target {
 		return
 	}

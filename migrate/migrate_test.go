@@ -181,11 +181,16 @@ func TestRefused(t *testing.T) {
 		{"removed beside text", "--- |\ntext\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterStatus\n", "in.yaml:1:1: cannot be migrated: the document beside this one"},
 		{"removed document with an end", "a: b\n---\napiVersion: kubeadm.k8s.io/v1beta2\nkind: ClusterStatus\n...\n", "in.yaml:3:1: cannot be migrated: the document has to go, and its separators are not plain"},
 		{"alias inside of itself", join + "discovery: &a {<<: *a, timeout: 3m}\n", "cannot be migrated"},
+		{"one field again and again", v4 + "JoinConfiguration\n" + strings.Repeat("timeouts: {}\n", 50_000), "in.yaml:4:1: timeouts: cannot be migrated: the field is repeated too often"},
 		{"alias bomb", join + "x: [" + bomb() + "]\n", "cannot be migrated: its aliases expand to too much"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			start := time.Now()
-			_, err := Migrate("in.yaml", []byte(tt.in), Default)
+			to := Default
+			if strings.HasPrefix(tt.in, v4) {
+				to = "v1beta3"
+			}
+			_, err := Migrate("in.yaml", []byte(tt.in), to)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -195,6 +200,30 @@ func TestRefused(t *testing.T) {
 			}
 			if time.Since(start) > 3*time.Second {
 				t.Errorf("took %v", time.Since(start))
+			}
+		})
+	}
+}
+
+// TestMany: what grows with the input takes linear time.
+func TestMany(t *testing.T) {
+	for _, tt := range []struct{ name, head, item, to string }{
+		{"arguments", v3 + "JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n", "    a%d: b\n", "v1beta4"},
+		{"merge methods", strings.Replace(v4, "v1beta4", "v1", 1) + "JoinConfiguration\nnodeRegistration:\n  kubeletExtraArgs:\n", "  - {name: a%d, value: b, mergeMethod: ''}\n", "v1beta3"},
+		{"documents", "", "---\n" + v3 + "ClusterConfiguration\nx: %d\n", "v1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := strings.Builder{}
+			in.WriteString(tt.head)
+			for i := range 10_000 {
+				fmt.Fprintf(&in, tt.item, i)
+			}
+			start := time.Now()
+			if _, err := Migrate("in.yaml", []byte(in.String()), tt.to); err != nil {
+				t.Error(err)
+			}
+			if spent := time.Since(start); spent > 5*time.Second {
+				t.Errorf("took %v", spent)
 			}
 		})
 	}
