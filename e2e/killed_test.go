@@ -21,6 +21,7 @@ func TestKilled(t *testing.T) {
 	t.Logf("seed %d, an apply takes %s", seed, took)
 	random := rand.New(rand.NewPCG(seed, 0))
 	const moments = 10
+	killed := 0
 	for i := range moments {
 		after := time.Duration((float64(i) + random.Float64()) / moments * float64(took))
 		t.Run(fmt.Sprintf("after %d ms", after.Milliseconds()), func(t *testing.T) {
@@ -32,12 +33,16 @@ func TestKilled(t *testing.T) {
 			}
 			<-time.After(after)
 			_ = p.Signal(syscall.SIGKILL) // it may have ended already
-			r := p.Wait()
-			t.Logf("exit code %d", r.Code)
+			if p.Wait().Code == 137 {
+				killed++
+			}
 			run(t, m, "root", apply, 0)
 			f.ready(t, m)
 			f.inSync(t, m)
 			leftovers(t, m)
 		})
+	}
+	if killed < moments/3 {
+		t.Errorf("only %d of %d runs were killed: the others had ended", killed, moments)
 	}
 }

@@ -64,7 +64,7 @@ func Prepare(ctx context.Context, version string) (*Base, error) {
 	if err := prepareHost(ctx); err != nil {
 		return nil, err
 	}
-	kubernetes, err := buildKubernetes(ctx, version)
+	kubernetes, err := buildKubernetes(ctx, "kubernetes-", version, kubernetesPrograms)
 	if err != nil {
 		return nil, err
 	}

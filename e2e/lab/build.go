@@ -23,15 +23,22 @@ var kubernetesPrograms = []string{
 // only the sample-* ones are not.
 var staging = regexp.MustCompile(`(k8s\.io/[a-z-]+) => \./staging`)
 
-// buildKubernetes builds the Kubernetes programs of one version, such as "1.37.2", from the Go
+// Kubeadm builds kubeadm alone, of another version than the lab's, and returns its path: released
+// binaries are what older configurations were migrated with.
+func Kubeadm(ctx context.Context, version string) (string, error) {
+	dir, err := buildKubernetes(ctx, "kubeadm-", version, []string{"kubeadm"})
+	return filepath.Join(dir, "kubeadm"), err
+}
+
+// buildKubernetes builds Kubernetes programs of one version, such as "1.37.2", from the Go
 // module proxy and returns their directory.
-func buildKubernetes(ctx context.Context, version string) (string, error) {
+func buildKubernetes(ctx context.Context, entry, version string, programs []string) (string, error) {
 	_, rest, _ := strings.Cut(version, ".")
 	minor, _, _ := strings.Cut(rest, ".")
 	const pkg = "k8s.io/component-base/version."
 	flags := fmt.Sprintf("-s -w -X %sgitVersion=v%s -X %sgitMajor=1 -X %sgitMinor=%s", pkg, version, pkg, pkg, minor)
-	recipe := []any{version, kubernetesPrograms, flags, runtime.Version()}
-	return cached("kubernetes-"+version, recipe, func(dir string) error {
+	recipe := []any{version, programs, flags, runtime.Version()}
+	return cached(entry+version, recipe, func(dir string) error {
 		mod, err := host(ctx, "go", "mod", "download", "-json", "k8s.io/kubernetes@v"+version)
 		if err != nil {
 			return err
@@ -51,7 +58,7 @@ func buildKubernetes(ctx context.Context, version string) (string, error) {
 			}
 		}
 		var tools []string
-		for _, p := range kubernetesPrograms {
+		for _, p := range programs {
 			tools = append(tools, "k8s.io/kubernetes/cmd/"+p)
 		}
 		return goBuild(ctx, dir, requires, tools, flags)
