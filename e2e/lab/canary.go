@@ -23,6 +23,9 @@ type Canary struct {
 
 type text struct{ where, what string }
 
+// shortest is how long a form of a secret is at least: what is shorter could be there by chance.
+const shortest = 12
+
 // Add registers a secret: as it is, and as base64 and hex. Of a PEM block or another text of several
 // lines, each long line is a secret; a line that is not one (BEGIN …) is left out.
 func (c *Canary) Add(name, secret string) {
@@ -33,14 +36,16 @@ func (c *Canary) Add(name, secret string) {
 	}
 	for line := range strings.Lines(secret) {
 		line = strings.TrimSpace(line)
-		if len(line) < 12 || strings.HasPrefix(line, "-----") {
+		if len(line) < shortest || strings.HasPrefix(line, "-----") {
 			continue
 		}
 		c.secrets[line] = name
 		c.secrets[hex.EncodeToString([]byte(line))] = name
 	}
 	// Without the last characters, which depend on what follows.
-	c.secrets[strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(secret)), "=")] = name
+	if form := strings.TrimRight(base64.StdEncoding.EncodeToString([]byte(secret)), "="); len(form) >= shortest {
+		c.secrets[form] = name
+	}
 }
 
 // Saw registers something a program wrote. Where says which program and where.
@@ -58,11 +63,18 @@ func (c *Canary) Saw(where, what string) {
 func (c *Canary) Check() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	// A run has thousands of secrets and megabytes of text: one pass over it, by how a secret begins.
+	byStart := map[string][]string{}
+	for form := range c.secrets {
+		byStart[form[:shortest]] = append(byStart[form[:shortest]], form)
+	}
 	var found []string
 	for _, t := range c.seen {
-		for form, name := range c.secrets {
-			if strings.Contains(t.what, form) {
-				found = append(found, name+" in "+t.where)
+		for i := range max(len(t.what)-shortest+1, 0) {
+			for _, form := range byStart[t.what[i:i+shortest]] {
+				if strings.HasPrefix(t.what[i:], form) {
+					found = append(found, c.secrets[form]+" in "+t.where)
+				}
 			}
 		}
 	}
