@@ -73,7 +73,7 @@ func Load(name string, data []byte) (*File, error) {
 		return f, f.form.err()
 	}
 	first := map[string]Position{}
-	foreign := 0
+	foreign, repeated := 0, 0
 	var others []string
 	problems := eachDocument(name, data, func(doc document) {
 		read, ours := f.reader(doc)
@@ -84,6 +84,9 @@ func Load(name string, data []byte) (*File, error) {
 		case read != nil:
 			if at, twice := first[doc.kind]; twice {
 				f.form.add(pos, "", "a second "+doc.kind, "the first one is at "+at.String())
+				if repeated++; repeated > maxRepeated {
+					break
+				}
 			} else {
 				first[doc.kind] = pos
 			}
@@ -116,6 +119,10 @@ func Load(name string, data []byte) (*File, error) {
 	f.moveTimeout()
 	return f, f.form.err()
 }
+
+// maxRepeated bounds the documents that are looked into although there is one of
+// their kind already: some are a mistake, a thousand are not a configuration.
+const maxRepeated = 10
 
 // addForm appends within the bounds that add has.
 func (f *File) addForm(problems Problems) {
@@ -153,11 +160,15 @@ func (f *File) reader(doc document) (read func(*decoder, *yaml.Node) any, ours b
 	return nil, false
 }
 
-// age warns of a version or kind that is out of date.
+// age warns of a version or kind that is out of date, once for each.
 func (f *File) age(doc document) {
 	if doc.kind == clusterStatus {
 		f.warnings.add(position(f.Name, doc.root), "", "ClusterStatus means nothing since Kubernetes 1.22", "remove the document")
-	} else if message := aged(doc.apiVersion); message != "" {
+		return
+	}
+	message := aged(doc.apiVersion)
+	told := func(p Problem) bool { return p.Message == message }
+	if message != "" && !slices.ContainsFunc(f.warnings, told) {
 		f.warnings.add(fieldPosition(f.Name, doc.root, "apiVersion"), "apiVersion", message, "")
 	}
 }
@@ -178,7 +189,10 @@ func (f *File) moveTimeout() {
 			cluster = object
 		}
 	}
-	if init != nil && cluster != nil && cluster.APIServer.TimeoutForControlPlane != nil {
-		init.Timeouts.ControlPlaneComponentHealthCheck = *cluster.APIServer.TimeoutForControlPlane
+	if init == nil || cluster == nil {
+		return
+	}
+	if timeout := cluster.APIServer.TimeoutForControlPlane; timeout != nil && *timeout > 0 { // otherwise it is a mistake, but not of init
+		init.Timeouts.ControlPlaneComponentHealthCheck = *timeout
 	}
 }

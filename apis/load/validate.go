@@ -23,8 +23,12 @@ func (f *File) Validate() error {
 	for i := range f.Documents {
 		doc := &f.Documents[i]
 		for _, p := range doc.check() {
-			// What could not be read is missing, which is no mistake of its own.
-			unread := func(q Problem) bool { return inside(q.Path, p.Path) || inside(p.Path, q.Path) }
+			// What could not be read, or has a misspelt name, is missing, which is no
+			// mistake of its own.
+			_, written := doc.positions[p.Path]
+			unread := func(q Problem) bool {
+				return inside(q.Path, p.Path) || inside(p.Path, q.Path) || !written && parent(q.Path) == parent(p.Path)
+			}
 			if !slices.ContainsFunc(doc.form, unread) && len(problems) < maxProblems {
 				problems = append(problems, p)
 			}

@@ -116,12 +116,13 @@ func caCertHash(value string, at *field.Path) field.ErrorList {
 }
 
 func endpoint(value string, at *field.Path) field.ErrorList {
+	if strings.Contains(value, "://") {
+		return field.ErrorList{field.Invalid(at, value, `must be host:port, such as "10.0.0.1:6443", without a scheme`)}
+	}
 	host, port, err := net.SplitHostPort(value)
 	if err != nil {
 		detail := `must be host:port, such as "10.0.0.1:6443"`
-		if strings.Contains(value, "://") {
-			detail += ", without a scheme"
-		} else if addrErr := (*net.AddrError)(nil); errors.As(err, &addrErr) {
+		if addrErr := (*net.AddrError)(nil); errors.As(err, &addrErr) {
 			detail += ": " + addrErr.Err
 		}
 		return field.ErrorList{field.Invalid(at, value, detail)}
@@ -242,8 +243,8 @@ func args(list []kubeadm.Arg, at *field.Path) field.ErrorList {
 		switch arg.MergeMethod {
 		case kubeadm.MergeReplace, kubeadm.MergeAppend, kubeadm.MergePrepend:
 		default:
-			errs = append(errs, field.NotSupported(at.Child("mergeMethod"), arg.MergeMethod,
-				[]kubeadm.MergeMethod{kubeadm.MergeReplace, kubeadm.MergeAppend, kubeadm.MergePrepend}))
+			errs = append(errs, field.Invalid(at.Child("mergeMethod"), arg.MergeMethod,
+				"must be append or prepend; without a method the argument replaces the built-in one"))
 		}
 	}
 	return errs

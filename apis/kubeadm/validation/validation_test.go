@@ -144,7 +144,7 @@ func TestJoinConfiguration(t *testing.T) {
 		{"argument with its value", arg("v=5"), []string{node + ".kubeletExtraArgs[1].name Invalid"}},
 		{"argument with a space", arg("v 5"), []string{node + ".kubeletExtraArgs[1].name Invalid v 5"}},
 		{"merge method", func(c *config) { c.NodeRegistration.KubeletExtraArgs[0].MergeMethod = "mix" },
-			[]string{node + ".kubeletExtraArgs[0].mergeMethod NotSupported mix"}},
+			[]string{node + ".kubeletExtraArgs[0].mergeMethod Invalid mix"}},
 		{"append", func(c *config) { c.NodeRegistration.KubeletExtraArgs[0].MergeMethod = kubeadm.MergeAppend }, nil},
 		{"pull policy", func(c *config) { c.NodeRegistration.ImagePullPolicy = "always" }, []string{node + ".imagePullPolicy NotSupported always"}},
 		{"taint twice", func(c *config) { c.NodeRegistration.Taints[1].Effect = "NoSchedule" }, []string{node + ".taints[1] Duplicate a.b/c:NoSchedule"}},
