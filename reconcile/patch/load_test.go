@@ -154,6 +154,27 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// TestCheck: what is wrong with one file does not hide the next one.
+func TestCheck(t *testing.T) {
+	errs := Check(fstest.MapFS{
+		"README.md":         {Data: []byte("hi")},
+		"etcd.yaml":         {Data: []byte("a: [")},
+		"etcd1.yaml":        {Data: []byte("a: b")},
+		"kube-apiserver.js": {Data: []byte("{}")},
+	}, "p")
+	var got []string
+	for _, err := range errs {
+		if fault.ClassOf(err) != fault.InvalidConfig {
+			t.Errorf("class of %v", err)
+		}
+		file, _, _ := strings.Cut(err.Error(), ": ")
+		got = append(got, file)
+	}
+	if diff := cmp.Diff([]string{"p/README.md", "p/etcd.yaml:1", "p/kube-apiserver.js"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestLoadRefusesManyFiles(t *testing.T) {
 	files := map[string]string{}
 	for i := range maxFiles + 1 {
