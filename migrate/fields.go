@@ -294,6 +294,10 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 		d.byHand(topValue, top, "a field has to go in here, and it is no plain mapping")
 		return nil, nil, false
 	}
+	if _, there := get(topValue, leaf); there != nil {
+		d.byHand(there, top+"."+leaf, "a field has to go here, and there is one already")
+		return nil, nil, false
+	}
 	grow = func() { topValue.Content = append(topValue.Content, name(leaf), m.node) }
 	count := len(topValue.Content)
 	if count == 0 {
@@ -349,6 +353,6 @@ func (d *document) receive(t transfer) {
 	edits, grow, ok := d.put(t.top, t.leaf, t.moved, "")
 	if ok && d.add(edits...) {
 		grow()
-		d.changed(d.root, t.top+"."+t.leaf, "written, as it was moved from the %s", t.source.kind)
+		d.changed(d.root, t.top+"."+t.leaf, "written, as it comes from the %s", t.source.kind)
 	}
 }

@@ -84,17 +84,33 @@ func Version(name string) (string, error) {
 
 // file is what the documents of one file have to know of one another.
 type file struct {
-	name   string
-	target int
-	json   bool                 // nothing but one JSON object
-	first  map[string]*document // of each kind
-	moved  []transfer
+	name     string
+	target   int
+	json     bool                 // nothing but one JSON object
+	first    map[string]*document // of each kind that shares fields with others
+	patience string               // what the control plane is waited for, as the file has it; may be empty
+	oldJoin  bool                 // the JoinConfiguration is older than v1beta4
+	moved    []transfer
 }
 
 // transfer is a field that goes to another document of the file.
 type transfer struct {
 	kind, top, leaf string
 	moved
+}
+
+// remember takes down what a document may no longer say when another asks.
+func (f *file) remember() {
+	for _, n := range []*yaml.Node{
+		f.first["InitConfiguration"].field("timeouts", "controlPlaneComponentHealthCheck"),
+		f.first["ClusterConfiguration"].field("apiServer", "timeoutForControlPlane"),
+	} {
+		if n != nil && n.Kind == yaml.ScalarNode {
+			f.patience = n.Value
+		}
+	}
+	join := f.first["JoinConfiguration"]
+	f.oldJoin = join != nil && join.version < v1beta4
 }
 
 // part is one chunk and what becomes of it.
@@ -153,18 +169,19 @@ func Migrate(name string, data []byte, to string) (*Result, error) {
 			continue
 		}
 		result.Documents++
-		switch {
-		case d.kind != "InitConfiguration" && d.kind != "ClusterConfiguration":
-			f.migrate(p, &problems)
-			d.forget()
-		case f.first[d.kind] == nil:
+		switch shares := d.kind == "InitConfiguration" || d.kind == "ClusterConfiguration"; {
+		case f.first[d.kind] == nil && (shares || d.kind == "JoinConfiguration"):
 			f.first[d.kind] = d
 			waiting = append(waiting, p)
+		case !shares:
+			f.migrate(p, &problems)
+			d.forget()
 		default:
 			p.document = nil
 			waiting = append(waiting, p)
 		}
 	}
+	f.remember()
 	for _, p := range waiting {
 		first := p.document != nil
 		if !first {

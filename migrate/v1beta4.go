@@ -58,9 +58,9 @@ func (d *document) move(h hit, top, leaf, after string) {
 }
 
 // moveControlPlaneTimeout hands apiServer.timeoutForControlPlane to the
-// InitConfiguration, as kubeadm does; a JoinConfiguration does not get it. A file
-// without an InitConfiguration gets one with nothing else, unless the value is
-// the default.
+// InitConfiguration, and a copy to a JoinConfiguration that is migrated with it:
+// kubeadm 1.34.4 and 1.36.3 give it to both. A file without an InitConfiguration
+// gets one with nothing else, unless the value is the default.
 func (d *document) moveControlPlaneTimeout() {
 	d.each([]string{"apiServer.timeoutForControlPlane"}, entry, always, func(h hit) {
 		const why = "it is timeouts.controlPlaneComponentHealthCheck of the InitConfiguration since v1beta4"
@@ -125,6 +125,10 @@ func (d *document) hand(h hit, kind, top, leaf string) {
 	}
 	d.changes = append(d.changes, Change{pos, h.path, text})
 	d.context.moved = append(d.context.moved, transfer{kind, top, leaf, m})
+	if kind == "InitConfiguration" && d.context.oldJoin {
+		m.head, m.trailing = nil, ""
+		d.context.moved = append(d.context.moved, transfer{"JoinConfiguration", top, leaf, m})
+	}
 }
 
 // timeoutDefaults are the waits that older versions do not let one choose.
@@ -180,6 +184,8 @@ func (d *document) timeoutsDown() {
 			} else {
 				f.neutral = is(there.Value)
 			}
+		case f.path == "controlPlaneComponentHealthCheck" && d.kind == "JoinConfiguration" && d.context.first["ClusterConfiguration"] != nil && d.context.patience != "":
+			f.neutral = is(d.context.patience) // which the ClusterConfiguration will say
 		}
 		fixed = append(fixed, f)
 	}
