@@ -189,7 +189,7 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 		}
 		entries = append(entries, name, value)
 		e := edit{start: d.spans[item].start, end: d.spans[item].end, text: text}
-		notes := d.commentsBetween(item, name, value)
+		notes := d.commentsInside(item)
 		if isFlow(args) {
 			if len(notes) > 0 {
 				d.byHand(item, h.path, "there is a comment inside")
@@ -215,9 +215,8 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 	return edits, entries, ok
 }
 
-// commentsBetween are the comments inside of an item, between its dash and the
-// end of what is written last.
-func (d *document) commentsBetween(item, name, value *yaml.Node) []string {
+// commentsInside are the comments inside of an item, before what is written last.
+func (d *document) commentsInside(item *yaml.Node) []string {
 	var notes []string
 	at := d.spans[item].start
 	for _, child := range item.Content {

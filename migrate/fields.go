@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -283,8 +284,7 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 		}
 		mapping := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{name(leaf), m.node}}
 		return []edit{e}, func() {
-			content := append(d.root.Content[:at+2:at+2], name(top), mapping)
-			d.root.Content = append(content, d.root.Content[at+2:]...)
+			d.root.Content = slices.Insert(d.root.Content, at+2, name(top), mapping)
 		}, true
 	}
 	if !d.ready(topValue) {
