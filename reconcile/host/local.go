@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,23 +20,6 @@ func CRISockets() []string {
 		out[i] = "unix://" + path
 	}
 	return out
-}
-
-// Dir is a directory of the machine as a read-only file system. Links inside it
-// work as long as they stay inside; the directory itself may be a link.
-func (h *Host) Dir(path string) (fs.FS, error) {
-	p, err := h.resolve(path)
-	if err != nil {
-		return nil, failed("read", path, err)
-	}
-	if p.info == nil {
-		return nil, failed("read", path, fs.ErrNotExist)
-	}
-	root, err := h.root.OpenRoot(p.name)
-	if err != nil {
-		return nil, failed("read", path, err)
-	}
-	return root.FS(), nil // the handle is closed when the file system is dropped
 }
 
 // Local reads and writes the user's own files, which belong to whoever runs the program
@@ -53,13 +37,16 @@ func (l Local) path(p string) string {
 	return filepath.Join(l.Base, p)
 }
 
-// Dir is a directory as a read-only file system.
+// Dir is a directory as a read-only file system; its links may lead anywhere.
 func (l Local) Dir(path string) (fs.FS, error) {
-	root, err := os.OpenRoot(l.path(path))
-	if err != nil {
+	info, err := os.Stat(l.path(path))
+	switch {
+	case err != nil:
 		return nil, cause(err)
+	case !info.IsDir():
+		return nil, syscall.ENOTDIR
 	}
-	return root.FS(), nil
+	return os.DirFS(l.path(path)), nil
 }
 
 // ReadFile reads a file of at most max bytes. Anything else than a regular file
