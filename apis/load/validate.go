@@ -174,7 +174,7 @@ func (d *Document) warnings() []validation.Warning {
 	case *kubeadm.JoinConfiguration:
 		return validation.NodeRegistrationWarnings(&cfg.NodeRegistration, "nodeRegistration")
 	case *kubeadm.InitConfiguration:
-		return validation.NodeRegistrationWarnings(&cfg.NodeRegistration, "nodeRegistration")
+		return validation.InitConfigurationWarnings(cfg)
 	case *kubeadm.ClusterConfiguration:
 		return validation.ClusterConfigurationWarnings(cfg)
 	case *kubeadm.ResetConfiguration:

@@ -313,7 +313,8 @@ type BootstrapToken struct {
 	// set together with expires. Default: 24h.
 	TTL *metav1.Duration `json:"ttl,omitempty"`
 
-	// Expires is when the token becomes invalid.
+	// Expires is when the token becomes invalid. kubeadm 1.37 refuses it, as it
+	// takes the default of ttl for a second lifetime.
 	Expires *metav1.Time `json:"expires,omitempty"`
 
 	// Usages are what the token is good for: signing, authentication or both.

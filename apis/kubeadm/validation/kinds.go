@@ -46,6 +46,9 @@ func bootstrapTokens(tokens []kubeadm.BootstrapToken, at *field.Path) field.Erro
 				errs = append(errs, field.NotSupported(at.Child("usages").Index(i), usage, kubeadm.DefaultTokenUsages()))
 			}
 		}
+		if len(t.Groups) > 0 && !slices.Contains(t.Usages, "authentication") {
+			errs = append(errs, field.Invalid(at.Child("groups"), omitted, `groups, of which there is one by default, need the usage "authentication"`))
+		}
 		for i, group := range t.Groups {
 			if !tokenGroup.MatchString(group) {
 				errs = append(errs, field.Invalid(at.Child("groups").Index(i), group,

@@ -32,6 +32,19 @@ func NodeRegistrationWarnings(n *kubeadm.NodeRegistration, at string) []Warning 
 	return list
 }
 
+// InitConfigurationWarnings looks at what is deprecated or does not work with
+// kubeadm, before dynamic defaults.
+func InitConfigurationWarnings(cfg *kubeadm.InitConfiguration) []Warning {
+	list := NodeRegistrationWarnings(&cfg.NodeRegistration, "nodeRegistration")
+	for i, token := range cfg.BootstrapTokens {
+		if token.Expires != nil {
+			list = append(list, Warning{fmt.Sprintf("bootstrapTokens[%d].expires", i),
+				"kubeadm 1.37 refuses it, as it takes the default of ttl for a second lifetime", "use ttl"})
+		}
+	}
+	return list
+}
+
 // ResetConfigurationWarnings looks at what is deprecated.
 func ResetConfigurationWarnings(cfg *kubeadm.ResetConfiguration) []Warning {
 	return socketWarnings(cfg.CRISocket, "criSocket")
