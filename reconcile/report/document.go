@@ -5,5 +5,5 @@ package report
 func (p *Printer) Document(text []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, _ = p.o.Out.Write(text)
+	p.write(text)
 }

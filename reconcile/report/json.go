@@ -34,7 +34,7 @@ func (p *Printer) line(o object) {
 			out = utf8.AppendRune(out, r)
 		}
 	}
-	_, _ = p.o.Out.Write(append(out, '\n'))
+	p.write(append(out, '\n'))
 }
 
 func (p *Printer) jsonEvent(e reconcile.Event) {

@@ -38,11 +38,29 @@ type Printer struct {
 
 	waiting     string // what was last waited for, with its error
 	waitingTold time.Time
+
+	lost error // why a result could not be written
 }
 
 // New makes a printer.
 func New(o Options) *Printer {
 	return &Printer{o: o, running: make(map[reconcile.Address]time.Time)}
+}
+
+// Err is why a result could not be written, on a full disk for instance; nil if
+// all were. What follows a failed write is not written either: a result with a
+// hole is worse than none.
+func (p *Printer) Err() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost
+}
+
+// write writes to standard output. The caller holds the lock.
+func (p *Printer) write(b []byte) {
+	if p.lost == nil {
+		_, p.lost = p.o.Out.Write(b)
+	}
 }
 
 // heartbeat is how often a long wait is mentioned again.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -241,6 +242,52 @@ func TestAWaitIsMentionedNowAndThen(t *testing.T) {
 			t.Errorf("%d lines:\n%s", got, errs.String())
 		}
 	})
+}
+
+// full is a disk with room for n writes.
+type full struct {
+	n int
+	bytes.Buffer
+}
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.n--; f.n < 0 {
+		return 0, syscall.ENOSPC
+	}
+	return f.Buffer.Write(p)
+}
+
+// A result that nobody got is remembered, whatever kind it is; a lost remark is not.
+func TestALostResultIsRemembered(t *testing.T) {
+	results := map[string]func(*Printer){
+		"plan":     func(p *Printer) { p.Plan(everything()) },
+		"result":   func(p *Printer) { p.Applied(everything(), time.Second, 1) },
+		"line":     func(p *Printer) { p.Line("v1") },
+		"document": func(p *Printer) { p.Document([]byte("a: 1\n")) },
+		"object":   func(p *Printer) { p.Object("version", nil) },
+	}
+	for name, print := range results {
+		for _, format := range []Format{Text, JSON} {
+			p := New(Options{Format: format, Out: &full{}, Err: &bytes.Buffer{}})
+			if print(p); !errors.Is(p.Err(), syscall.ENOSPC) {
+				t.Errorf("%s as %s: %v", name, format, p.Err())
+			}
+			p = New(Options{Format: format, Out: &bytes.Buffer{}, Err: &full{}})
+			if print(p); p.Err() != nil {
+				t.Errorf("%s as %s: %v", name, format, p.Err())
+			}
+		}
+	}
+
+	out := &full{n: 1}
+	p := New(Options{Out: out})
+	p.Line("first")
+	p.Line("lost")
+	out.n = 1
+	p.Line("after a hole")
+	if got := out.String(); got != "first\n" || p.Err() == nil {
+		t.Errorf("%q, %v", got, p.Err())
+	}
 }
 
 func TestResultsThatAreNoPlan(t *testing.T) {

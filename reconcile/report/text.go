@@ -31,7 +31,7 @@ func paint(on bool, s style, text string) string {
 func (p *Printer) out(s style, text string) string { return paint(p.o.ColorOut, s, text) }
 func (p *Printer) err(s style, text string) string { return paint(p.o.ColorErr, s, text) }
 
-func (p *Printer) outf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Out, format, args...) }
+func (p *Printer) outf(format string, args ...any) { p.write(fmt.Appendf(nil, format, args...)) }
 func (p *Printer) errf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Err, format, args...) }
 
 // clean makes control characters visible, so that text from a cluster, a log
