@@ -50,6 +50,11 @@ func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	if err == nil {
 		f.MachineID, err = h.machineID()
 	}
+	if err == nil && h.live {
+		var id []byte
+		id, _, err = h.ReadFile("/proc/sys/kernel/random/boot_id", smallFile)
+		f.BootID = string(bytes.TrimSpace(id))
+	}
 	if err == nil {
 		f.KubeletPath, err = h.find("kubelet")
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -140,7 +141,7 @@ func systemdState(props map[string]any, now time.Time, mono time.Duration) Servi
 		}
 		path, _ := e[0].(string)
 		argv, _ := e[1].([]string)
-		s.ExecStart = strings.Join(append([]string{path}, argv[min(1, len(argv)):]...), " ")
+		s.ExecStart = expand(strings.Join(append([]string{path}, argv[min(1, len(argv)):]...), " "), prop[[]string](props, "Environment"))
 	}
 	for _, e := range prop[[][]any](props, "EnvironmentFiles") { // a(sb)
 		if len(e) > 0 {
@@ -149,6 +150,19 @@ func systemdState(props map[string]any, now time.Time, mono time.Duration) Servi
 		}
 	}
 	return s
+}
+
+// expand puts the unit's own variables into its command line. Those of
+// environment files stay as they are: nobody knows them before the unit starts.
+func expand(command string, environment []string) string {
+	return os.Expand(command, func(name string) string {
+		for _, e := range environment {
+			if value, ok := strings.CutPrefix(e, name+"="); ok {
+				return value
+			}
+		}
+		return "$" + name
+	})
 }
 
 func later(a, b time.Time) time.Time {

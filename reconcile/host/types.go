@@ -52,6 +52,9 @@ type Facts struct {
 	// MachineID is /etc/machine-id, else /var/lib/dbus/machine-id: what the
 	// kubelet reports as nodeInfo.machineID. Empty if neither exists.
 	MachineID string
+	// BootID is the kernel's, another one after each boot: what the kubelet
+	// reports as nodeInfo.bootID. Empty below a root that is not the live machine.
+	BootID string
 	// InitSystem is "systemd", "openrc" or "" (none, or a root directory that
 	// is not the live machine).
 	InitSystem string
@@ -94,7 +97,8 @@ type ServiceState struct {
 	// NeedsReload says that unit files changed since the manager read them. A
 	// drop-in in a directory that is new as well does not show.
 	NeedsReload bool
-	// ExecStart is the unit's command line with variables unexpanded; empty if unknown.
+	// ExecStart is the unit's command line; variables of the unit's environment
+	// files stay unexpanded. Empty if unknown.
 	ExecStart string
 	// EnvironmentFiles are those of the unit, without the leading "-".
 	EnvironmentFiles []string

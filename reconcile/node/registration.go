@@ -26,6 +26,7 @@ type nodeObservation struct {
 type nodeResource struct {
 	name      string
 	machineID string // empty: unknown, not compared
+	bootID    string // empty: unknown, not compared
 	waitReady bool
 	timeout   time.Duration
 	ports     Ports
@@ -57,10 +58,15 @@ func (r *nodeResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	case o.info == nil:
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet registers it"
 		c.Fields = []reconcile.Field{{Path: "uid", After: reconcile.KnownAfterApply}}
-	case r.foreign(o.info):
+	case r.foreign(o.info), r.cloned(o.info, v):
 		c.Action, c.Reason, c.Disruption, c.Allow = reconcile.Replace, reconcile.Drift, reconcile.Destructive, "replace-node"
 		c.Summary = r.whose(o.info)
 		c.Fields = []reconcile.Field{{Path: "status.nodeInfo.machineID", Before: o.info.MachineID, After: r.machineID}}
+		if !r.foreign(o.info) {
+			c.Summary = "the Node is Ready and was booted another time: a copy of this machine with the same machine ID," +
+				" or this machine less than a minute ago; wait until it is not Ready, or give the copy its own /etc/machine-id and name"
+			c.Fields = []reconcile.Field{{Path: "status.nodeInfo.bootID", Before: o.info.BootID, After: r.bootID}}
+		}
 	case r.waitReady && !o.info.Ready:
 		c.Action, c.Reason, c.Summary = reconcile.Wait, reconcile.Drift, "is not Ready"
 		if o.info.NotReadyReason != "" {
@@ -74,6 +80,15 @@ func (r *nodeResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 
 func (r *nodeResource) foreign(n *cluster.NodeInfo) bool {
 	return r.machineID != "" && n.MachineID != "" && n.MachineID != r.machineID
+}
+
+// cloned tells whether a Node with this machine's ID is nevertheless another
+// machine: a copy of this one's disk that is up now. A machine that holds the
+// Node's credential is the Node, whatever it was booted from.
+func (r *nodeResource) cloned(n *cluster.NodeInfo, v reconcile.View) bool {
+	cred, ok := v.Observed(KubeletCredential).(credentialObservation)
+	return ok && cred.State == cluster.CredentialAbsent && n.Ready &&
+		r.bootID != "" && n.BootID != "" && n.BootID != r.bootID
 }
 
 func (r *nodeResource) whose(n *cluster.NodeInfo) string {

@@ -148,3 +148,38 @@ func TestResourcesBelowARootDirectory(t *testing.T) {
 		t.Errorf("no kubelet runs in an image, and still: %+v", c.Changes)
 	}
 }
+
+// A copy of a machine's disk has its machine ID; the kernel's boot ID tells them
+// apart as long as the other one is up.
+func TestClonedMachine(t *testing.T) {
+	tests := map[string]struct {
+		credential cluster.CredentialState
+		bootID     string
+		ready      bool
+		conflict   bool
+	}{
+		"a copy of a machine that is up":   {cluster.CredentialAbsent, "b2", true, true},
+		"the other one is down":            {cluster.CredentialAbsent, "b2", false, false},
+		"the same boot":                    {cluster.CredentialAbsent, "b1", true, false},
+		"rebooted, with the credential":    {cluster.CredentialValid, "b2", true, false},
+		"rebooted, the certificate is old": {cluster.CredentialExpired, "b2", true, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.in.Facts.BootID = "b1"
+			m.in.Cluster.Node.BootID, m.in.Cluster.Node.Ready = tt.bootID, tt.ready
+			m.in.Cluster.Bootstrap = []byte("b")
+			c := m.own()
+			c.State = tt.credential
+			m.setCredential(c)
+			got := false
+			for _, ch := range m.plan().Changes {
+				got = got || ch.Address == nodeAddress("w1") && ch.Allow == "replace-node"
+			}
+			if got != tt.conflict {
+				t.Errorf("conflict %t", got)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
@@ -52,13 +53,14 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 		return out
 	}
 	bootstrap := FileAddress(BootstrapKubeconfigPath)
+	unit := &dropInResource{content: dropIn(cmp.Or(facts.KubeletPath, "/usr/bin/kubelet")), files: p.Files}
 	service := &serviceResource{
 		nodeName:     d.NodeName,
-		restartFiles: restart,
+		restartFiles: append(restart, DropInPath),
 		healthz:      d.HealthzAddress,
 		timeout:      cfg.Timeouts.KubeletHealthCheck,
 		ports:        p,
-		after:        append(slices.Clone(files), bootstrap),
+		after:        append(slices.Clone(files), unit.Address(), bootstrap),
 	}
 	credential := &credentialResource{
 		nodeName:  d.NodeName,
@@ -73,11 +75,12 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 	node := &nodeResource{
 		name:      d.NodeName,
 		machineID: facts.MachineID,
+		bootID:    facts.BootID,
 		waitReady: o.Wait == WaitReady,
 		timeout:   cfg.Timeouts.TLSBootstrap,
 		ports:     p,
 		after:     []reconcile.Address{KubeletCredential},
 		last:      nodeObservation{seen: state.NodeSeen, info: state.Node},
 	}
-	return append(out, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}, service, credential, node)
+	return append(out, unit, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}, service, credential, node)
 }

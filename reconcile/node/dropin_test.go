@@ -1,0 +1,56 @@
+package node
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kubejoin/kubejoin/reconcile"
+)
+
+// With the kubelet's package alone the unit starts the kubelet without any
+// flag; kubeadm's package adds them.
+func TestDropIn(t *testing.T) {
+	const packaged = "/usr/bin/kubelet --bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml $KUBELET_KUBEADM_ARGS"
+	address := FileAddress(DropInPath)
+	tests := map[string]struct {
+		execStart string
+		files     []string
+		there     string // content of the drop-in; "" is absent, "same" the right one
+		want      reconcile.Action
+		summary   string
+	}{
+		"kubeadm's package is there":   {packaged, []string{KubeletFlagsPath}, "", "", ""},
+		"the kubelet's package alone":  {"/usr/bin/kubelet", nil, "", reconcile.Create, "the kubelet's unit lacks --bootstrap-kubeconfig, --kubeconfig, --config, /var/lib/kubelet/kubeadm-flags.env"},
+		"no bootstrap kubeconfig":      {strings.Replace(packaged, "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf", "", 1), []string{KubeletFlagsPath}, "", reconcile.Create, "lacks --bootstrap-kubeconfig"},
+		"the flags' file is not read":  {packaged, nil, "", reconcile.Create, "lacks /var/lib/kubelet/kubeadm-flags.env"},
+		"paths of somebody's own":      {"/usr/bin/kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --config /c ", []string{KubeletFlagsPath}, "", "", ""},
+		"ours, and the unit is whole":  {packaged, []string{KubeletFlagsPath}, "same", "", ""},
+		"ours, edited":                 {packaged, []string{KubeletFlagsPath}, "[Service]\n", reconcile.Update, "content or mode differs"},
+		"nothing is known of the unit": {"", nil, "", "", ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.services.state.ExecStart, m.services.state.EnvironmentFiles = tt.execStart, tt.files
+			content := tt.there
+			if content == "same" {
+				content = string(dropIn("/usr/bin/kubelet"))
+			}
+			if content != "" {
+				m.write(DropInPath, content)
+			}
+			m.services.state.StartedAt = m.services.state.StartedAt.AddDate(1, 0, 0) // after all files
+			c := m.plan()
+			if tt.want == "" {
+				if len(c.Changes) > 0 {
+					t.Errorf("%+v", c.Changes)
+				}
+				return
+			}
+			if len(c.Changes) != 2 || c.Changes[0].Address != address || c.Changes[0].Action != tt.want ||
+				!strings.Contains(c.Changes[0].Summary, tt.summary) || c.Changes[1].Address != KubeletService || c.Changes[1].Because[0] != address {
+				t.Errorf("%+v", c.Changes)
+			}
+		})
+	}
+}
