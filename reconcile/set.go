@@ -80,6 +80,12 @@ func (v *view) Changed(a Address) *Change {
 	return v.planned[a]
 }
 
+func (v *view) forget(a Address) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.planned, a)
+}
+
 func (v *view) observe(a Address, o Observation) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -230,6 +236,7 @@ func (s *Set) applyOne(ctx context.Context, planned Change, v *view, allow []str
 		return fail(err)
 	}
 	if fresh == nil {
+		v.forget(planned.Address) // it is no cause for others any more
 		emit(Event{Type: EventSkip, Address: planned.Address, Change: &planned})
 		return nil
 	}

@@ -28,6 +28,9 @@ type Options struct {
 	// LocalFiles reads discovery files with a relative path; the caller decides
 	// what they are relative to. Nil means that there may be none.
 	LocalFiles func(path string) ([]byte, error)
+	// NoPlugins refuses discovery files whose credential comes from a program:
+	// those of an image would run on the machine that builds it.
+	NoPlugins bool
 	// ReadTimeout, if positive, caps the budget of every read.
 	ReadTimeout time.Duration
 	// AllowUnseen makes what the node's credential cannot read an entry in

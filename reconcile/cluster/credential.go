@@ -94,3 +94,43 @@ func ReadCredential(files Files, path string, now time.Time) Credential {
 	c.State = CredentialValid
 	return c
 }
+
+// Certificate is a client certificate file by itself, as the kubelet keeps it.
+type Certificate struct {
+	CommonName string
+	NotAfter   time.Time
+
+	leaf *x509.Certificate
+}
+
+// ReadCertificate reads the certificate and key in one file. It is nil if there
+// is none that a kubelet would go on using: absent, unreadable, broken or expired.
+func ReadCertificate(files Files, path string, now time.Time) *Certificate {
+	data, err := through(files)(path)
+	if err != nil {
+		return nil
+	}
+	pair, err := tls.X509KeyPair(data, data)
+	if err != nil {
+		return nil
+	}
+	leaf, err := x509.ParseCertificate(pair.Certificate[0])
+	if err != nil || now.After(leaf.NotAfter) {
+		return nil
+	}
+	return &Certificate{CommonName: leaf.Subject.CommonName, NotAfter: leaf.NotAfter, leaf: leaf}
+}
+
+// SignedBy tells whether one of the CA certificates in a PEM bundle signed it.
+func (c *Certificate) SignedBy(bundle []byte) bool {
+	certs, err := certutil.ParseCertsPEM(bundle)
+	if err != nil {
+		return false
+	}
+	for _, ca := range certs {
+		if c.leaf.CheckSignatureFrom(ca) == nil {
+			return true
+		}
+	}
+	return false
+}

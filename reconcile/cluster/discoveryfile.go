@@ -60,6 +60,10 @@ func (d *discovery) checkFile(a access) error {
 		return d.invalid("says insecure-skip-tls-verify: nothing would prove the cluster's identity").
 			WithHint("replace it by certificate-authority-data")
 	}
+	if d.run.o.NoPlugins && a.user != nil && (a.user.Exec != nil || a.user.AuthProvider != nil) {
+		return d.invalid("gets its credential from a program, which is not run for a machine below --rootfs").
+			WithHint("use a token or a certificate in the file")
+	}
 	if d.bootstrapToken == "" && !a.hasCredential() {
 		return d.invalid("holds no credential, and discovery.tlsBootstrapToken is not set").
 			WithHint("one of the two is needed for the kubelet's first certificate")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -27,6 +28,10 @@ type credentialObservation struct {
 	wrong string
 	// foreign says that it is the identity of another node or cluster.
 	foreign bool
+	// stray says why the kubelet's certificate must not be found without a
+	// kubelet.conf: the kubelet would use it instead of asking for one. Empty if
+	// there is none, or if it is what is wanted.
+	stray string
 }
 
 // mustRemove tells whether the kubelet would go on with this credential
@@ -39,10 +44,11 @@ func (o credentialObservation) mustRemove() bool {
 // anew.
 func (o credentialObservation) inTheWay() []string {
 	switch {
-	case o.mustRemove():
-		return []string{KubeletKubeconfigPath, kubeletClientCertificate}
-	case o.BrokenFile == kubeletClientCertificate:
-		return []string{kubeletClientCertificate}
+	case o.mustRemove(), o.stray != "":
+		// The certificate first: without it a kubelet.conf is worth nothing.
+		return []string{KubeletCertificatePath, KubeletKubeconfigPath}
+	case o.BrokenFile == KubeletCertificatePath:
+		return []string{KubeletCertificatePath}
 	}
 	return nil
 }
@@ -68,6 +74,9 @@ func (r *credentialResource) Observe(context.Context) (reconcile.Observation, er
 func (r *credentialResource) judge(c cluster.Credential) credentialObservation {
 	o := credentialObservation{Credential: c}
 	switch {
+	case c.State == cluster.CredentialAbsent, c.State == cluster.CredentialBroken:
+		o.stray = r.strayCertificate()
+		o.foreign = o.stray != ""
 	case c.State != cluster.CredentialValid:
 	case c.CommonName != "" && c.CommonName != commonName(r.nodeName):
 		o.wrong, o.foreign = fmt.Sprintf("is %s, not %s", c.CommonName, commonName(r.nodeName)), true
@@ -77,6 +86,26 @@ func (r *credentialResource) judge(c cluster.Credential) credentialObservation {
 		o.wrong = "is refused by the API server: " + r.refused
 	}
 	return o
+}
+
+// strayCertificate judges the certificate that a lost kubelet.conf left behind.
+func (r *credentialResource) strayCertificate() string {
+	c := r.ports.ReadCertificate()
+	switch {
+	case c == nil:
+		return ""
+	case c.CommonName != commonName(r.nodeName):
+		return fmt.Sprintf("%s holds the certificate of %s, not %s", KubeletCertificatePath, c.CommonName, commonName(r.nodeName))
+	case len(r.clusterCA) > 0 && !c.SignedBy(r.clusterCA):
+		return KubeletCertificatePath + " holds a certificate of another cluster"
+	}
+	return ""
+}
+
+// handmade tells whether somebody else than the kubelet made the credential:
+// it cannot be had again by asking.
+func (o credentialObservation) handmade() bool {
+	return !slices.Contains(o.Paths, KubeletCertificatePath)
 }
 
 func commonName(node string) string { return "system:node:" + node }
@@ -99,7 +128,7 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		}
 		c.Action, c.Reason, c.Summary = reconcile.Replace, reconcile.Drift, o.wrong
 		issued.Before = o.CommonName
-		if o.foreign {
+		if o.foreign || o.handmade() {
 			c.Disruption, c.Allow = reconcile.Destructive, allowIdentity
 		}
 	case cluster.CredentialAbsent:
@@ -114,6 +143,9 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		issued.Before = o.CommonName
 	}
 	c.Fields = []reconcile.Field{issued}
+	if o.stray != "" {
+		c.Summary, c.Disruption, c.Allow = o.stray, reconcile.Destructive, allowIdentity
+	}
 	if unmanaged(v) {
 		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "NoCredential", Address: KubeletCredential,
 			Seen: "the kubelet has no certificate that serves (" + c.Summary + ")", Hint: "it gets one when you start it"}}, nil
@@ -144,7 +176,7 @@ func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v re
 	defer cancel()
 	begin := r.ports.Now()
 
-	changed, err := r.ports.Files.Watch(ctx, KubeletKubeconfigPath, kubeletClientCertificate)
+	changed, err := r.ports.Files.Watch(ctx, KubeletKubeconfigPath, KubeletCertificatePath)
 	if err != nil {
 		return err
 	}
@@ -172,7 +204,8 @@ func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v re
 	// one that stays so is worth a word.
 	var pending *time.Timer
 	var stillPending <-chan time.Time
-	name, hint := "", ""
+	var newest cluster.CSRInfo
+	hint := ""
 	for {
 		o := r.judge(r.ports.ReadCredential())
 		if o.State == cluster.CredentialValid && o.wrong == "" {
@@ -184,25 +217,32 @@ func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v re
 				changed = nil
 			}
 		case i := <-requests:
+			// A kubelet that was restarted lost the key of its earlier requests:
+			// only the newest one is of use.
+			if i.Created.Before(newest.Created) {
+				continue
+			}
+			newest, hint = i, ""
+			if i.State == cluster.CSRPending {
+				hint = "kubectl certificate approve " + i.Name
+			}
 			switch i.State {
 			case cluster.CSRPending, cluster.CSRApproved:
-				name, hint = i.Name, ""
-				if i.State == cluster.CSRPending {
-					hint = "kubectl certificate approve " + i.Name
-				}
 				if pending == nil {
 					pending = time.NewTimer(pendingGrace)
 					defer pending.Stop()
-					stillPending = pending.C
+				} else {
+					pending.Reset(pendingGrace)
 				}
+				stillPending = pending.C
 			case cluster.CSRDenied, cluster.CSRFailed:
 				return fault.New(fault.Denied, "certificate signing request %s was %s: %s", i.Name, i.State, i.Message).
 					WithHint("ask who denied it; `kubectl delete csr %s` and run again lets the kubelet ask anew", i.Name)
 			}
 		case <-stillPending:
-			msg := "certificate signing request " + name + " is approved, and waits for its signer"
+			msg := "certificate signing request " + newest.Name + " is approved, and waits for its signer"
 			if hint != "" {
-				msg = "certificate signing request " + name + " is pending: somebody has to approve it"
+				msg = "certificate signing request " + newest.Name + " is pending: somebody has to approve it"
 			}
 			say(reconcile.Progress{Message: msg, Hint: hint})
 		case <-ctx.Done():

@@ -2,7 +2,14 @@ package node
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -18,7 +25,8 @@ import (
 
 func TestCredentialChanges(t *testing.T) {
 	own := func(edit func(*cluster.Credential)) cluster.Credential {
-		c := cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:w1", Serial: "1"}
+		c := cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:w1", Serial: "1",
+			Paths: []string{KubeletKubeconfigPath, KubeletCertificatePath}}
 		if edit != nil {
 			edit(&c)
 		}
@@ -47,6 +55,8 @@ func TestCredentialChanges(t *testing.T) {
 			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.Destructive, Allow: "replace-identity"}, "belongs to another cluster"},
 		"refused": {own(nil), "unauthorized",
 			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.KubeletRestart}, "is refused by the API server: unauthorized"},
+		"refused, and not the kubelet's own": {own(func(c *cluster.Credential) { c.Paths = []string{KubeletKubeconfigPath} }), "unauthorized",
+			&change{Action: reconcile.Replace, Reason: reconcile.Drift, Disruption: reconcile.Destructive, Allow: "replace-identity"}, "is refused by the API server: unauthorized"},
 		"refused, but that was the one before": {own(func(c *cluster.Credential) { c.Serial = "2" }), "unauthorized", nil, ""},
 	}
 	for name, tt := range tests {
@@ -102,7 +112,7 @@ func TestCredentialWaitEndsWithAFileEvent(t *testing.T) {
 	defer cancel()
 	go func() { done <- waiting(m).Apply(ctx, reconcile.Change{}, viewOf{}, func(reconcile.Progress) {}) }()
 	m.setCredential(m.own())
-	m.write(kubeletClientCertificate, "pem")
+	m.write(KubeletCertificatePath, "pem")
 	if err := <-done; err != nil || m.exists(BootstrapKubeconfigPath) {
 		t.Errorf("%v, bootstrap credential there: %v", err, m.exists(BootstrapKubeconfigPath))
 	}
@@ -254,4 +264,91 @@ func TestCredentialWaitIsInterrupted(t *testing.T) {
 	if err := waiting(m).Apply(ctx, reconcile.Change{}, viewOf{}, func(reconcile.Progress) {}); !errors.Is(err, context.Canceled) || !m.exists(BootstrapKubeconfigPath) {
 		t.Errorf("%v", err)
 	}
+}
+
+// A certificate that a lost kubelet.conf left behind is found by the kubelet,
+// which then asks for none: it must be this node's and this cluster's.
+func TestStrayCertificate(t *testing.T) {
+	ca, key := newCA(t)
+	other, otherKey := newCA(t)
+	tests := map[string]struct {
+		name string
+		ca   *x509.Certificate
+		key  *ecdsa.PrivateKey
+		want string // of the summary, if it is in the way
+	}{
+		"this node's":       {"system:node:w1", ca, key, ""},
+		"another node's":    {"system:node:w2", ca, key, "holds the certificate of system:node:w2, not system:node:w1"},
+		"another cluster's": {"system:node:w1", other, otherKey, "holds a certificate of another cluster"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.in.Cluster.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
+			m.in.Cluster.Bootstrap = []byte("b")
+			m.setCredential(cluster.Credential{State: cluster.CredentialAbsent})
+			m.must(m.files.WriteFile(KubeletCertificatePath, clientCertificate(t, tt.name, tt.ca, tt.key), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
+			m.stray = cluster.ReadCertificate(m.files, KubeletCertificatePath, time.Now())
+			if m.stray == nil {
+				t.Fatal("not read")
+			}
+			for _, ch := range m.plan().Changes {
+				switch ch.Address {
+				case KubeletCredential:
+					if tt.want == "" != (ch.Allow == "") || !strings.Contains(ch.Summary, tt.want) {
+						t.Errorf("%+v", ch)
+					}
+				case FileAddress(BootstrapKubeconfigPath):
+					removed := false
+					for _, f := range ch.Fields {
+						removed = removed || f.Path == KubeletCertificatePath
+					}
+					if removed != (tt.want != "") || (ch.Allow != "") != (tt.want != "") {
+						t.Errorf("%+v", ch)
+					}
+				}
+			}
+		})
+	}
+}
+
+func newCA(t *testing.T) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kubernetes"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	return sign(t, template, template, key.Public(), key), key
+}
+
+// clientCertificate is a kubelet's certificate and key in one PEM file.
+func clientCertificate(t *testing.T, name string, ca *x509.Certificate, caKey *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour)}
+	cert := sign(t, template, ca, key.Public(), caKey)
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})...)
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, public any, key *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
 }

@@ -35,6 +35,7 @@ type machine struct {
 
 	mu         sync.Mutex
 	credential cluster.Credential
+	stray      *cluster.Certificate
 }
 
 // joined is a worker that is what its configuration wants.
@@ -74,7 +75,8 @@ func fresh(t *testing.T) *machine {
 }
 
 func (m *machine) own() cluster.Credential {
-	return cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:w1", CA: m.in.Cluster.CA, Serial: "1"}
+	return cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:w1", CA: m.in.Cluster.CA, Serial: "1",
+		Paths: []string{KubeletKubeconfigPath, KubeletCertificatePath}}
 }
 
 func (m *machine) nodeInfo() *cluster.NodeInfo {
@@ -98,8 +100,9 @@ func (m *machine) ports() Ports {
 			defer m.mu.Unlock()
 			return m.credential
 		},
-		Healthz: func(context.Context, string) error { return nil },
-		Now:     time.Now,
+		ReadCertificate: func() *cluster.Certificate { return m.stray },
+		Healthz:         func(context.Context, string) error { return nil },
+		Now:             time.Now,
 	}
 }
 

@@ -196,9 +196,9 @@ const BootstrapKubeconfigPath = "/etc/kubernetes/bootstrap-kubelet.conf"
 // KubeletKubeconfigPath is the node's own credential, which the kubelet writes.
 const KubeletKubeconfigPath = "/etc/kubernetes/kubelet.conf"
 
-// kubeletClientCertificate is where the kubelet keeps its current client
+// KubeletCertificatePath is where the kubelet keeps its current client
 // certificate and key; behaviour catalogue §4.7.
-const kubeletClientCertificate = "/var/lib/kubelet/pki/kubelet-client-current.pem"
+const KubeletCertificatePath = "/var/lib/kubelet/pki/kubelet-client-current.pem"
 
 var bootstrapMode = fs.FileMode(0o600)
 
@@ -249,11 +249,8 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 	for _, p := range cred.inTheWay() {
 		c.Fields = append(c.Fields, reconcile.Field{Path: p, Before: "the credential it replaces", After: "(removed)"})
 	}
-	if cred.mustRemove() {
-		c.Disruption = reconcile.Destructive
-		if cred.foreign {
-			c.Allow = allowIdentity
-		}
+	if cred.foreign || cred.mustRemove() && cred.handmade() {
+		c.Disruption, c.Allow = reconcile.Destructive, allowIdentity
 	}
 	return &c, nil, nil
 }

@@ -330,6 +330,7 @@ func TestModesOfNewFiles(t *testing.T) {
 func TestBootstrapFile(t *testing.T) {
 	address := FileAddress(BootstrapKubeconfigPath)
 	other := cluster.Credential{State: cluster.CredentialValid, CommonName: "system:node:other", Serial: "1"}
+	kubeletMade := []string{KubeletKubeconfigPath, KubeletCertificatePath}
 	tests := map[string]struct {
 		credential cluster.Credential
 		file       string // "" is absent
@@ -344,7 +345,8 @@ func TestBootstrapFile(t *testing.T) {
 		"no longer needed":  {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "same", "", &change{address, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 		"other identity":    {other, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "replace-identity", nil}},
 		"other, there":      {other, "same", "", &change{address, reconcile.Update, reconcile.Drift, reconcile.Destructive, "replace-identity", nil}},
-		"refused":           {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "unknown authority", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "", nil}},
+		"refused":           {cluster.Credential{State: cluster.CredentialValid, Serial: "1", Paths: kubeletMade}, "", "unknown authority", &change{address, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}},
+		"refused, by hand":  {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "unknown authority", &change{address, reconcile.Create, reconcile.Missing, reconcile.Destructive, "replace-identity", nil}},
 		"not for this user": {cluster.Credential{State: cluster.CredentialUnreadable}, "", "", nil},
 	}
 	for name, tt := range tests {
@@ -378,7 +380,7 @@ func TestBootstrapFile(t *testing.T) {
 func TestForeignCredentialIsRemovedFirst(t *testing.T) {
 	m := fresh(t)
 	m.write(KubeletKubeconfigPath, "theirs")
-	m.write(kubeletClientCertificate, "theirs")
+	m.write(KubeletCertificatePath, "theirs")
 	r := &transientFile{content: m.in.Cluster.Bootstrap, tokenID: "abcdef", files: m.files}
 	if os.Geteuid() != 0 {
 		r.files = anyOwner{m.files}
@@ -394,7 +396,7 @@ func TestForeignCredentialIsRemovedFirst(t *testing.T) {
 	if err := r.Apply(t.Context(), *c, v, nil); err != nil {
 		t.Fatal(err)
 	}
-	if m.exists(KubeletKubeconfigPath) || m.exists(kubeletClientCertificate) {
+	if m.exists(KubeletKubeconfigPath) || m.exists(KubeletCertificatePath) {
 		t.Error("the foreign credential is still there")
 	}
 	st, err := os.Stat(m.path(BootstrapKubeconfigPath))

@@ -43,6 +43,9 @@ type Ports struct {
 	As func(cluster.Credential) (API, error)
 	// ReadCredential says what the kubelet.conf on this machine is worth now.
 	ReadCredential func() cluster.Credential
+	// ReadCertificate reads the kubelet's client certificate by itself; nil if
+	// there is none that a kubelet would use.
+	ReadCertificate func() *cluster.Certificate
 	// Healthz asks a local HTTP endpoint of the kubelet once; nil means healthy.
 	Healthz func(ctx context.Context, address string) error
 	// Now is the clock, for messages and log excerpts only.

@@ -198,7 +198,12 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 		return err
 	}
 	defer release()
-	if err := r.set.Apply(ctx, r.computed, allow, tell); err != nil {
+	// Another run may have been at work between the plan and the lock.
+	computed, err := r.set.Compute(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.set.Apply(ctx, computed, allow, tell); err != nil {
 		return err
 	}
 	return r.set.Converged(ctx)
@@ -298,6 +303,7 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 		UserAgent:                  r.o.UserAgent,
 		DecodeClusterConfiguration: load.ClusterConfiguration,
 	}
+	co.NoPlugins = !r.machine.Live()
 	if r.o.ReadOnly {
 		co.ReadTimeout = planPatience
 	}
@@ -314,7 +320,7 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 	}
 	r.serial = co.Credential.Serial
 	client, state, err := cluster.Connect(ctx, co)
-	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && fault.ClassOf(err) != fault.InvalidConfig {
+	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && unseen(err) {
 		// A node that this run has no credential for: its own may not be read by
 		// this user, or does not serve any more, and the token has expired. The
 		// plan still compares the machine.
@@ -326,6 +332,13 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 	r.client = client
 	r.bootstrapping = len(state.Bootstrap) > 0
 	return state, nil
+}
+
+// unseen tells whether the cluster could not be read, as opposed to being
+// another one than it should be.
+func unseen(err error) bool {
+	c := fault.ClassOf(err)
+	return c == fault.Unreachable || c == fault.Denied
 }
 
 func joined(c cluster.Credential) bool {
@@ -367,8 +380,11 @@ func (r *Run) ports(ctx context.Context) node.Ports {
 		Files:          r.machine,
 		Services:       r.machine.Services(ctx),
 		ReadCredential: r.credential,
-		Healthz:        cluster.Healthz,
-		Now:            time.Now,
+		ReadCertificate: func() *cluster.Certificate {
+			return cluster.ReadCertificate(r.machine, node.KubeletCertificatePath, time.Now())
+		},
+		Healthz: cluster.Healthz,
+		Now:     time.Now,
 		As: func(c cluster.Credential) (node.API, error) {
 			if r.client == nil {
 				return nil, fmt.Errorf("no connection to the cluster")
