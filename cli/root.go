@@ -30,6 +30,8 @@ type globals struct {
 	streams Streams
 	output  string
 	color   string
+
+	shared *report.Printer // the one of this run, once there is one
 }
 
 // exit ends the program with a code that is no failure.
@@ -48,23 +50,41 @@ func Main(args []string, s Streams) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var code exit
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &code):
-		return int(code)
-	case ctx.Err() != nil:
+	if errors.As(err, &code) {
+		err = nil
+	} else if err != nil && ctx.Err() != nil {
 		err = fault.New(fault.Interrupted, "interrupted: %w", err).
 			WithHint("nothing is half-written; the next run goes on from here")
 	}
-	if g.output != string(report.JSON) {
-		g.output = string(report.Text) // also when --output itself was wrong
-		if wantsJSON(args) {
-			g.output = string(report.JSON)
+	if err != nil {
+		if g.output != string(report.JSON) {
+			g.output = string(report.Text) // also when --output itself was wrong
+			if wantsJSON(args) {
+				g.output = string(report.JSON)
+			}
 		}
+		g.printer().Error(err)
+		code = exit(fault.ClassOf(err).ExitCode())
 	}
-	g.printer().Error(err)
-	return fault.ClassOf(err).ExitCode()
+	if lost := g.printer().Err(); lost != nil {
+		code = g.reportLost(err, lost)
+	}
+	return int(code)
+}
+
+// reportLost says on standard error what standard output did not take. The exit
+// code is that of the run's own error, if it had one.
+func (g *globals) reportLost(err, lost error) exit {
+	p := report.New(report.Options{Err: g.streams.Err, ColorErr: g.colored(g.streams.Err)})
+	if err != nil && g.output == string(report.JSON) {
+		p.Error(err) // was lost, too
+	}
+	lost = fault.New(fault.Internal, "cannot write the result: %w", lost)
+	p.Error(lost)
+	if err == nil {
+		err = lost
+	}
+	return exit(fault.ClassOf(err).ExitCode())
 }
 
 func newRoot(g *globals) *cobra.Command {
@@ -153,14 +173,19 @@ func (g *globals) check() error {
 	return nil
 }
 
+// printer is the one printer of the run. The flags must have been parsed and
+// checked.
 func (g *globals) printer() *report.Printer {
-	return report.New(report.Options{
-		Format:   report.Format(g.output),
-		Out:      g.streams.Out,
-		Err:      g.streams.Err,
-		ColorOut: g.colored(g.streams.Out),
-		ColorErr: g.colored(g.streams.Err),
-	})
+	if g.shared == nil {
+		g.shared = report.New(report.Options{
+			Format:   report.Format(g.output),
+			Out:      g.streams.Out,
+			Err:      g.streams.Err,
+			ColorOut: g.colored(g.streams.Out),
+			ColorErr: g.colored(g.streams.Err),
+		})
+	}
+	return g.shared
 }
 
 func (g *globals) colored(w io.Writer) bool {
