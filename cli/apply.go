@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/report"
 )
 
@@ -43,6 +44,7 @@ func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {
 	defer run.Close()
 	p.Plan(run.Plan)
 	if run.DryRun() {
+		p.Note(reconcile.SeverityInfo, "dry run: nothing was changed")
 		return nil
 	}
 	stop := p.Follow()
