@@ -84,7 +84,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	}
 	to, err := migrate.Version(f.to)
 	if err != nil {
-		return err
+		return quoting(err)
 	}
 	name, data, err := session.ReadConfiguration(from, c.InOrStdin())
 	if err != nil {

@@ -61,7 +61,7 @@ stand for your own.`,
 		for _, kind := range kinds {
 			document, err := load.Sample(version, kind, content[kind])
 			if err != nil {
-				return err
+				return quoting(err)
 			}
 			documents = append(documents, document)
 		}

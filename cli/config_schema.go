@@ -96,9 +96,9 @@ func schemaName(version, kind string) (schemas.Name, error) {
 		kinds = append(kinds, n.Kind)
 	}
 	if len(kinds) == 0 {
-		return schemas.Name{}, fault.New(fault.InvalidConfig, "--version: there is no version %q", version).
+		return schemas.Name{}, misused("--version: there is no version %q", version).
 			WithHint("use %s", strings.Join(versions, ", "))
 	}
-	return schemas.Name{}, fault.New(fault.InvalidConfig, "%s has no schema for the kind %q", short, kind).
+	return schemas.Name{}, misused("%s has no schema for the kind %q", short, kind).
 		WithHint("it has %s", strings.Join(kinds, ", "))
 }

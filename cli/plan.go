@@ -67,7 +67,10 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 	switch node.Wait(f.wait) {
 	case "", node.WaitRegistered, node.WaitReady:
 	default:
-		return nil, fault.New(fault.InvalidConfig, "--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+		return nil, misused("--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+	}
+	if err := checkAllow(f.allow); err != nil {
+		return nil, err
 	}
 	join, base, err := f.load(p)
 	if err != nil {
@@ -95,6 +98,6 @@ func noArgs(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return fault.New(fault.InvalidConfig, "unexpected argument %q", args[0]).
+	return misused("unexpected argument %q", args[0]).
 		WithHint("`%s --help` shows how it is called; the configuration is given with -f", c.CommandPath())
 }

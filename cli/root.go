@@ -122,7 +122,7 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		if words := c.Flags().Args(); c == root && len(words) > 0 {
 			return unknownCommand(c, words[0]) // its flags cannot be known either
 		}
-		return fault.New(fault.InvalidConfig, "%w", err).WithHint("`%s --help` lists the flags", c.CommandPath())
+		return misused("%s", err).WithHint("`%s --help` lists the flags", c.CommandPath())
 	})
 	root.SetGlobalNormalizationFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "filename" || name == "file" { // as kubectl and others call it
@@ -152,7 +152,7 @@ func wantsJSON(args []string) bool {
 }
 
 func unknownCommand(c *cobra.Command, name string) error {
-	e := fault.New(fault.InvalidConfig, "unknown command %q", name).WithHint("`kubejoin --help` lists the commands")
+	e := misused("unknown command %q", name).WithHint("`kubejoin --help` lists the commands")
 	if s := c.SuggestionsFor(name); len(s) > 0 {
 		return e.WithHint("did you mean %q?", strings.Join(s, " or "))
 	}
@@ -163,12 +163,12 @@ func (g *globals) check() error {
 	switch report.Format(g.output) {
 	case report.Text, report.JSON:
 	default:
-		return fault.New(fault.InvalidConfig, "--output: %q is not a format", g.output).WithHint(`use "text" or "json"`)
+		return misused("--output: %q is not a format", g.output).WithHint(`use "text" or "json"`)
 	}
 	switch g.color {
 	case "auto", "always", "never":
 	default:
-		return fault.New(fault.InvalidConfig, "--color: %q is not a choice", g.color).WithHint(`use "auto", "always" or "never"`)
+		return misused("--color: %q is not a choice", g.color).WithHint(`use "auto", "always" or "never"`)
 	}
 	return nil
 }

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pmezard/go-difflib/difflib"
+
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+// tokenShape matches a bootstrap token, also one with wrong case or a few
+// letters too few.
+var tokenShape = regexp.MustCompile(`([0-9A-Za-z]{6})\.[0-9A-Za-z]{12,}`)
+
+// misused is the error of a command line that cannot be used. It may quote the
+// command line: a token that stands in the wrong place there is not shown.
+func misused(format string, args ...any) *fault.Error {
+	return fault.New(fault.InvalidConfig, "%s", tokenShape.ReplaceAllString(fmt.Sprintf(format, args...), "$1.(sensitive)"))
+}
+
+// quoting is the error of another package that quotes the command line, without
+// the token in it.
+func quoting(err error) error {
+	e := misused("%s", err)
+	e.Class, e.Hint = fault.ClassOf(err), fault.HintOf(err)
+	return e
+}
+
+// allowNames are the names that --allow takes; the plan gives them to the
+// changes that destroy something.
+func allowNames() []string { return []string{"replace-ca", "replace-identity", "replace-node"} }
+
+// checkAllow refuses a name that no plan ever gives.
+func checkAllow(names []string) error {
+	for _, name := range names {
+		if slices.Contains(allowNames(), name) {
+			continue
+		}
+		e := misused("--allow: there is no %q", name)
+		if near := nearest(name, allowNames()); near != "" {
+			return e.WithHint("did you mean %q?", near)
+		}
+		return e.WithHint("use %s", strings.Join(allowNames(), ", "))
+	}
+	return nil
+}
+
+// similar is the part of two words' letters that agree, from which on one is
+// taken for the other.
+const similar = 0.7
+
+// nearest is the known word that a misspelt one was probably meant to be; empty
+// if there is none.
+func nearest(word string, known []string) string {
+	best, bestRatio := "", similar
+	for _, k := range known {
+		m := difflib.NewMatcher(strings.Split(strings.ToLower(word), ""), strings.Split(k, ""))
+		if r := m.Ratio(); r >= bestRatio {
+			best, bestRatio = k, r
+		}
+	}
+	return best
+}

@@ -1,0 +1,45 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+func TestMisusedHidesTokens(t *testing.T) {
+	for in, want := range map[string]string{
+		"abcdef.0123456789abcdef":                         "abcdef.(sensitive)",
+		"ABCDEF.0123456789ABCDEF":                         "ABCDEF.(sensitive)",
+		"abcdef.0123456789abc":                            "abcdef.(sensitive)",
+		`"--tokn=abcdef.0123456789abcdef0", "x"`:          `"--tokn=abcdef.(sensitive)", "x"`,
+		"abcdef.0123456789abcdef abcdef.fedcba9876543210": "abcdef.(sensitive) abcdef.(sensitive)",
+		"aply":           "aply",
+		"1.2.3.4:6443":   "1.2.3.4:6443",
+		"worker.example": "worker.example",
+	} {
+		if got := misused("%s", in).Error(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+func TestCheckAllow(t *testing.T) {
+	const all = "use replace-ca, replace-identity, replace-node"
+	for name, hint := range map[string]string{
+		"replace-ca": "", "replace-identity": "", "replace-node": "",
+		"replace-CA":        `did you mean "replace-ca"?`,
+		"replace_ca":        `did you mean "replace-ca"?`,
+		"replaceidentity":   `did you mean "replace-identity"?`,
+		"replace-nodes":     `did you mean "replace-node"?`,
+		"typo":              all,
+		"all":               all,
+		"":                  all,
+		"node:worker-1":     all,
+		"--allow=everybody": all,
+	} {
+		err := checkAllow([]string{"replace-ca", name})
+		if got := fault.HintOf(err); got != hint || (err == nil) != (hint == "") {
+			t.Errorf("%q: %v, hint %q, want %q", name, err, got, hint)
+		}
+	}
+}
