@@ -47,6 +47,17 @@ func SetDefaultsInitConfiguration(cfg *InitConfiguration) {
 func setDefaultsNode(node *NodeRegistrationOptions) {
 	defaults.Set(&node.ImagePullPolicy, corev1.PullIfNotPresent)
 	defaults.Pointer(&node.ImagePullSerial, true)
+	setDefaultsArgs(node.KubeletExtraArgs)
+}
+
+// setDefaultsArgs makes "replace", which may be written out, what it is without
+// a word.
+func setDefaultsArgs(args []Arg) {
+	for i := range args {
+		if args[i].MergeMethod == "replace" {
+			args[i].MergeMethod = ""
+		}
+	}
 }
 
 func setDefaultsTimeouts(timeouts **Timeouts) {
@@ -77,7 +88,11 @@ func SetDefaultsClusterConfiguration(cfg *ClusterConfiguration) {
 	if cfg.Etcd.Local == nil && cfg.Etcd.External == nil {
 		cfg.Etcd.Local = &LocalEtcd{}
 	}
+	for _, c := range []*ControlPlaneComponent{&cfg.APIServer.ControlPlaneComponent, &cfg.ControllerManager, &cfg.Scheduler} {
+		setDefaultsArgs(c.ExtraArgs)
+	}
 	if local := cfg.Etcd.Local; local != nil {
+		setDefaultsArgs(local.ExtraArgs)
 		defaults.Set(&local.DataDir, kubeadm.DefaultEtcdDataDir)
 		defaults.Envs(local.ExtraEnvs)
 	}

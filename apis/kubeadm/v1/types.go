@@ -83,12 +83,13 @@ type Arg struct {
 	Value string `json:"value"`
 
 	// MergeMethod says what the argument does to the built-in one of its name:
-	// append puts the value after it, prepend before it, without a separator.
-	// Without a method the built-in argument is replaced.
+	// append puts the value after it, prepend before it, without a separator;
+	// replace, which is also what happens without a method, takes its place.
+	// kubeadm 1.37 does not know the word replace: leave it out for kubeadm.
 	MergeMethod MergeMethod `json:"mergeMethod,omitempty"`
 }
 
-// MergeMethod is append, prepend or nothing.
+// MergeMethod is append, prepend, replace or nothing, which means replace.
 type MergeMethod string
 
 // Discovery says how the cluster is found. Exactly one of bootstrapToken and

@@ -244,7 +244,7 @@ func args(list []kubeadm.Arg, at *field.Path) field.ErrorList {
 		case kubeadm.MergeReplace, kubeadm.MergeAppend, kubeadm.MergePrepend:
 		default:
 			errs = append(errs, field.Invalid(at.Child("mergeMethod"), arg.MergeMethod,
-				"must be append or prepend; without a method the argument replaces the built-in one"))
+				"must be append, prepend or replace; without a method the argument replaces the built-in one"))
 		}
 	}
 	return errs

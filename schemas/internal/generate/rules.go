@@ -136,7 +136,7 @@ func rules() map[string]rule {
 		"NodeRegistrationOptions.ignorePreflightErrors": ignore,
 		"Arg.name": {required: true, pattern: argument},
 
-		"Arg.mergeMethod": {choices: names(kubeadm.MergeAppend, kubeadm.MergePrepend)},
+		"Arg.mergeMethod": {choices: append(names(kubeadm.MergeAppend, kubeadm.MergePrepend), "replace")},
 
 		"Taint.key":    {required: true, pattern: taintKey},
 		"Taint.value":  {pattern: taintValue},
