@@ -31,6 +31,7 @@ type joinFlags struct {
 	allow                             []string
 	detailedExitCode                  bool
 	endpoint                          string
+	takesEndpoint                     bool // as an argument
 }
 
 func addJoinFlags(c *cobra.Command) *joinFlags {
@@ -78,8 +79,7 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 			return nil, "", err
 		}
 		if f.endpoint == "" && f.discoveryFile == "" {
-			return nil, "", fault.New(fault.InvalidConfig, "there is no configuration").
-				WithHint("give a file with -f join.yaml, or the API server's HOST:PORT or --discovery-file")
+			return nil, "", f.nowhere()
 		}
 		override(join.Config)
 		return join, base, nil
@@ -96,6 +96,14 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 		note(p)("info", n)
 	}
 	return join, base, nil
+}
+
+// nowhere is the error of a command line that says nothing of a cluster.
+func (f *joinFlags) nowhere() error {
+	if f.takesEndpoint {
+		return fault.New(fault.InvalidConfig, "HOST:PORT is missing, and there is neither --discovery-file nor a configuration").WithHint(printJoin)
+	}
+	return fault.New(fault.InvalidConfig, "there is no configuration").WithHint("give a file with -f join.yaml, or --discovery-file")
 }
 
 // flagPath is a path given by a flag as one of the configuration: a relative

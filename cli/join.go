@@ -27,6 +27,7 @@ override what the file says.`,
 	}
 	f := addJoinFlags(c)
 	f.addApplyFlags()
+	f.takesEndpoint = true
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 1 {
 			f.endpoint = args[0]

@@ -91,7 +91,11 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 			return nil, err
 		}
 	}
-	return session.Open(c.Context(), o)
+	run, err := session.Open(c.Context(), o)
+	if err != nil && f.config == "" {
+		err = f.inFlags(err, join)
+	}
+	return run, err
 }
 
 func noArgs(c *cobra.Command, args []string) error {
