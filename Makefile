@@ -37,7 +37,10 @@ vuln: ## the database of known vulnerabilities is on the network: say so when it
 	else exit $$code; fi
 
 fuzz: ## a short run; the seeds are part of the unit tests
-	go test ./apis/load -run '^$$' -fuzz FuzzJoinConfiguration -fuzztime 10s
+	go test ./apis/load -run '^$$' -fuzz FuzzJoinConfiguration -fuzztime 10s -fuzzminimizetime 5x
+	go test ./apis/load -run '^$$' -fuzz FuzzLoad -fuzztime 10s -fuzzminimizetime 5x
+	go test ./apis/kubeadm -run '^$$' -fuzz FuzzRoundTrip -fuzztime 10s -fuzzminimizetime 5x
+	go test ./migrate -run '^$$' -fuzz FuzzMigrate -fuzztime 10s -fuzzminimizetime 5x
 
 e2e: ## real machines, a real cluster; as root on Debian
 	cd e2e && go vet ./... && go test -count=1 -timeout 80m -v ./...
