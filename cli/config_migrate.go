@@ -86,7 +86,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	if err != nil {
 		return quoting(err)
 	}
-	name, data, err := session.ReadConfiguration(from, c.InOrStdin())
+	name, data, err := session.ReadConfiguration(c.Context(), from, c.InOrStdin())
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ there is no network.`,
 		if config == "" {
 			return fault.New(fault.InvalidConfig, "there is no configuration to look at").WithHint("give a file with -f join.yaml")
 		}
-		name, data, err := session.ReadConfiguration(config, c.InOrStdin())
+		name, data, err := session.ReadConfiguration(c.Context(), config, c.InOrStdin())
 		if err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 		override(join.Config)
 		return join, base, nil
 	}
-	name, data, err := session.ReadConfiguration(f.config, f.cmd.InOrStdin())
+	name, data, err := session.ReadConfiguration(f.cmd.Context(), f.config, f.cmd.InOrStdin())
 	if err != nil {
 		return nil, "", err
 	}

@@ -17,6 +17,7 @@ import (
 func loaded(t *testing.T, args ...string) *kubeadm.JoinConfiguration {
 	t.Helper()
 	c := &cobra.Command{Use: "join"}
+	c.SetContext(t.Context())
 	f := addJoinFlags(c)
 	f.addApplyFlags()
 	if err := c.ParseFlags(args); err != nil {

@@ -87,7 +87,7 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 		Waiting:   func(w cluster.Waiting) { p.Waiting(w.What, w.Err, w.Left) },
 	}
 	if f.cluster != "" {
-		if _, o.ClusterFile, err = session.ReadConfiguration(f.cluster, f.cmd.InOrStdin()); err != nil {
+		if _, o.ClusterFile, err = session.ReadConfiguration(c.Context(), f.cluster, f.cmd.InOrStdin()); err != nil {
 			return nil, err
 		}
 	}

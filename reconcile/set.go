@@ -157,9 +157,14 @@ const (
 // Refused tells which changes destroy something that was not allowed to be
 // destroyed (law 7), as an error of class conflict; nil if there is none.
 func Refused(changes []Change, allow []string) error {
+	// Several changes may be parts of one: the last says what it is about.
+	last := make(map[string]int)
+	for i, c := range changes {
+		last[c.Allow] = i
+	}
 	var errs []error
-	for _, c := range changes {
-		if c.Allow != "" && !slices.Contains(allow, c.Allow) {
+	for i, c := range changes {
+		if c.Allow != "" && last[c.Allow] == i && !slices.Contains(allow, c.Allow) {
 			errs = append(errs, fault.New(fault.Conflict, "%s", c.Summary).At(string(c.Address)).
 				WithHint("nothing was changed; --allow=%s does it nevertheless", c.Allow))
 		}

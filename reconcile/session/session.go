@@ -415,13 +415,29 @@ func (r *Run) clusterFindings(s *cluster.State) []reconcile.Finding {
 
 // ReadConfiguration reads a configuration or cluster file, "-" being standard input, and
 // refuses one that the loader would not accept for its size.
-func ReadConfiguration(path string, stdin io.Reader) (name string, data []byte, err error) {
+//
+// A pipe or a terminal may never end: the reading is left behind when ctx ends.
+func ReadConfiguration(ctx context.Context, path string, stdin io.Reader) (name string, data []byte, err error) {
 	name = path
+	read := func() ([]byte, error) { return host.Local{}.ReadFile(path, load.MaxBytes) }
 	if path == "-" {
 		name = "<stdin>"
-		data, err = host.ReadLimited(stdin, load.MaxBytes)
-	} else {
-		data, err = host.Local{}.ReadFile(path, load.MaxBytes)
+		read = func() ([]byte, error) { return host.ReadLimited(stdin, load.MaxBytes) }
+	}
+	type result struct {
+		data []byte
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		data, err := read()
+		done <- result{data, err}
+	}()
+	select {
+	case r := <-done:
+		data, err = r.data, r.err
+	case <-ctx.Done():
+		return name, nil, fault.New(fault.Interrupted, "reading it did not end").At(name)
 	}
 	if err != nil {
 		return name, nil, fault.New(fault.InvalidConfig, "%w", err).At(name).WithHint("give an existing file, or - for standard input")

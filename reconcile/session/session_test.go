@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -55,7 +56,7 @@ func TestReadConfiguration(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			got, data, err := ReadConfiguration(tt.path, tt.stdin)
+			got, data, err := ReadConfiguration(t.Context(), tt.path, tt.stdin)
 			if got != tt.name || string(data) != tt.data {
 				t.Errorf("%s: %q", got, data)
 			}
@@ -260,5 +261,20 @@ func TestOpenRefuses(t *testing.T) {
 				t.Errorf("%v (%v)", err, fault.ClassOf(err))
 			}
 		})
+	}
+}
+
+// A pipe that nobody writes to does not hold up who was told to stop.
+func TestReadConfigurationStops(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := ReadConfiguration(ctx, "-", r); fault.ClassOf(err) != fault.Interrupted {
+		t.Errorf("%v", err)
 	}
 }
