@@ -317,3 +317,22 @@ func idToken() string {
 	part := func(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) }
 	return part(`{"alg":"none"}`) + "." + part(`{"exp":4102444800,"sub":"`+canary+`"}`) + "."
 }
+
+// What an image says to run must not run on the machine that builds it.
+func TestNoPluginsBelowARoot(t *testing.T) {
+	s := newCluster(t)
+	dir := t.TempDir()
+	ran := filepath.Join(dir, "ran")
+	for name, user := range map[string]string{
+		"exec": "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: touch, args: ['" + ran + "']}}",
+		"oidc": "{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://127.0.0.1:1', client-id: kubejoin, id-token: " + idToken() + "}}}",
+	} {
+		o := withFile(options(s), write(t, filepath.Join(dir, name+".conf"), discoveryFile(s.clusterYAML(), user)))
+		o.NoPlugins = true
+		_, _, _, err := connect(t, s, o)
+		expect(t, err, fault.InvalidConfig, "not run for a machine below --rootfs")
+	}
+	if _, err := os.Stat(ran); err == nil || len(s.requests()) > 0 {
+		t.Errorf("it ran, or %d requests were sent", len(s.requests()))
+	}
+}
