@@ -48,11 +48,17 @@ func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {
 		return nil
 	}
 	stop := p.Follow()
-	err = run.Apply(c.Context(), f.allow, p.Event)
+	made := 0 // events come one at a time
+	err = run.Apply(c.Context(), f.allow, func(e reconcile.Event) {
+		if e.Type == reconcile.EventDone {
+			made++
+		}
+		p.Event(e)
+	})
 	stop()
 	if err != nil {
 		return err
 	}
-	p.Applied(run.Plan, time.Since(begin), run.Requests())
+	p.Applied(made, time.Since(begin), run.Requests())
 	return nil
 }

@@ -56,7 +56,7 @@ func addJoinFlags(c *cobra.Command) *joinFlags {
 
 func (f *joinFlags) addApplyFlags() {
 	fs := f.cmd.Flags()
-	fs.StringSliceVar(&f.allow, "allow", nil, "destructive changes to make nevertheless, by the name that the plan gives them: "+strings.Join(allowNames(), ", "))
+	fs.StringSliceVar(&f.allow, "allow", nil, "destructive changes to make nevertheless, by the name that the plan gives them: "+strings.Join(node.AllowNames(), ", "))
 	fs.StringVar(&f.wait, "wait", string(node.WaitRegistered), `when it is done: "registered" (the Node exists) or "ready" (it is Ready)`)
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the plan and change nothing")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pmezard/go-difflib/difflib"
 
 	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile/node"
 )
 
 // tokenShape matches a bootstrap token, also one with wrong case or a few
@@ -29,21 +30,17 @@ func quoting(err error) error {
 	return e
 }
 
-// allowNames are the names that --allow takes; the plan gives them to the
-// changes that destroy something.
-func allowNames() []string { return []string{"replace-ca", "replace-identity", "replace-node"} }
-
 // checkAllow refuses a name that no plan ever gives.
 func checkAllow(names []string) error {
 	for _, name := range names {
-		if slices.Contains(allowNames(), name) {
+		if slices.Contains(node.AllowNames(), name) {
 			continue
 		}
 		e := misused("--allow: there is no %q", name)
-		if near := nearest(name, allowNames()); near != "" {
+		if near := nearest(name, node.AllowNames()); near != "" {
 			return e.WithHint("did you mean %q?", near)
 		}
-		return e.WithHint("use %s", strings.Join(allowNames(), ", "))
+		return e.WithHint("use %s", strings.Join(node.AllowNames(), ", "))
 	}
 	return nil
 }

@@ -17,9 +17,16 @@ import (
 // catalogue §4.7); kubejoin makes sure that it can, and waits.
 const KubeletCredential reconcile.Address = "credential:kubelet"
 
-// allowIdentity is what --allow has to name before the identity of another node
-// or cluster is replaced.
-const allowIdentity = "replace-identity"
+// What --allow has to name before something of another node or cluster is
+// replaced.
+const (
+	allowCA       = "replace-ca"
+	allowIdentity = "replace-identity"
+	allowNode     = "replace-node"
+)
+
+// AllowNames are the names that a plan may give to destructive changes.
+func AllowNames() []string { return []string{allowCA, allowIdentity, allowNode} }
 
 type credentialObservation struct {
 	cluster.Credential

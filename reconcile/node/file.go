@@ -85,7 +85,7 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 			c.Reason, c.Summary, c.Diff = reconcile.Drift, "does not parse", r.diff(nil)
 		}
 		if r.want.Format == FormatCABundle && foreignCA(o.content, r.clusterCA) {
-			c.Action, c.Disruption, c.Allow = reconcile.Replace, reconcile.Destructive, "replace-ca"
+			c.Action, c.Disruption, c.Allow = reconcile.Replace, reconcile.Destructive, allowCA
 			c.Summary = "holds the CA of another cluster"
 		}
 	case len(owner) > 0:

@@ -59,7 +59,7 @@ func (r *nodeResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet registers it"
 		c.Fields = []reconcile.Field{{Path: "uid", After: reconcile.KnownAfterApply}}
 	case r.foreign(o.info), r.cloned(o.info, v):
-		c.Action, c.Reason, c.Disruption, c.Allow = reconcile.Replace, reconcile.Drift, reconcile.Destructive, "replace-node"
+		c.Action, c.Reason, c.Disruption, c.Allow = reconcile.Replace, reconcile.Drift, reconcile.Destructive, allowNode
 		c.Summary = r.whose(o.info)
 		c.Fields = []reconcile.Field{{Path: "status.nodeInfo.machineID", Before: o.info.MachineID, After: r.machineID}}
 		if !r.foreign(o.info) {

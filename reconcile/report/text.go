@@ -249,18 +249,18 @@ func seconds(d time.Duration) string {
 }
 
 // Applied prints the result of an apply.
-func (p *Printer) Applied(plan *reconcile.Plan, elapsed time.Duration, requests int) {
+func (p *Printer) Applied(made int, elapsed time.Duration, requests int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.o.Format == JSON {
-		p.line(object{"type": "result", "changes": len(plan.Changes), "elapsedSeconds": elapsed.Seconds(), "apiRequests": requests})
+		p.line(object{"type": "result", "changes": made, "elapsedSeconds": elapsed.Seconds(), "apiRequests": requests})
 		return
 	}
-	if plan.Empty() {
-		return // the plan said so
+	if made == 0 {
+		return // the plan said so, or the events did
 	}
 	p.outf("%s\n", p.out(bold, fmt.Sprintf("applied %d %s in %s",
-		len(plan.Changes), plural(len(plan.Changes), "change"), seconds(elapsed))))
+		made, plural(made, "change"), seconds(elapsed))))
 }
 
 func plural(n int, word string) string {
