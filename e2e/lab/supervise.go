@@ -98,7 +98,8 @@ func newRun() (string, *os.File, error) {
 		return "", nil, err
 	}
 	run := filepath.Join(runsDir(), hex.EncodeToString(random))
-	if err := os.Mkdir(run, 0o755); err != nil {
+	// An empty cache has no directory of runs yet; the random name is this run's alone.
+	if err := os.MkdirAll(run, 0o755); err != nil {
 		return "", nil, err
 	}
 	lock, err := lockRun(run)
