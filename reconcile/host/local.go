@@ -150,7 +150,8 @@ func (l Local) replace(name string, data []byte, old fs.FileInfo) (err error) {
 	return errors.Join(err, d.Close())
 }
 
-// keep gives a new file the owner and mode of an old one.
+// keep gives a new file the owner and mode of an old one. The mode comes second: a
+// change of the owner takes setuid and setgid away (chown(2)).
 func keep(f *os.File, old fs.FileInfo) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -162,5 +163,5 @@ func keep(f *os.File, old fs.FileInfo) error {
 			return fmt.Errorf("its owner cannot be kept: %w", cause(err))
 		}
 	}
-	return f.Chmod(theirs.Mode)
+	return f.Chmod(old.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
 }

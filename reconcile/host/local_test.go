@@ -49,7 +49,7 @@ func TestLocalWriteFile(t *testing.T) {
 	}
 }
 
-func TestLocalWriteFileKeepsTheOwner(t *testing.T) {
+func TestLocalWriteFileKeepsOwnerAndMode(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "join.yaml")
 	must(t, os.WriteFile(file, []byte("old"), 0o600))
@@ -58,11 +58,16 @@ func TestLocalWriteFileKeepsTheOwner(t *testing.T) {
 		want = [2]uint32{1234, 2345}
 		must(t, os.Chown(file, 1234, 2345))
 	}
+	mode := os.ModeSetuid | os.ModeSetgid | os.ModeSticky | 0o644
+	must(t, os.Chmod(file, mode))
 	must(t, host.Local{}.WriteFile(file, []byte("new")))
 	info, err := os.Stat(file)
 	must(t, err)
 	if st := info.Sys().(*syscall.Stat_t); [2]uint32{st.Uid, st.Gid} != want {
 		t.Errorf("owner is %d:%d, want %v", st.Uid, st.Gid, want)
+	}
+	if info.Mode() != mode {
+		t.Errorf("mode is %v, want %v", info.Mode(), mode)
 	}
 }
 
