@@ -1,10 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 
-	"github.com/pmezard/go-difflib/difflib"
+	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -96,9 +97,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	}
 	difference := ""
 	if f.diff {
-		if difference, err = diff(name, data, result.Data); err != nil {
-			return err
-		}
+		difference = diff(name, data, result.Data)
 	}
 	if into != "" && (!f.write || len(result.Changes)+len(result.Losses) > 0) {
 		if err := (host.Local{}).WriteFile(into, result.Data); err != nil {
@@ -164,19 +163,18 @@ func items[T migrate.Change | migrate.Loss](list []T) []item {
 }
 
 // diff shows what changed, without secrets and without characters that drive a
-// terminal.
-func diff(name string, before, after []byte) (string, error) {
-	lines := func(data []byte) []string {
+// terminal. Its time is linear but for a logarithm.
+func diff(name string, before, after []byte) string {
+	text := func(data []byte) []byte {
 		text := strings.Map(func(r rune) rune {
 			if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
 				return '\uFFFD'
 			}
 			return r
 		}, migrate.Redact(strings.ReplaceAll(string(data), "\r\n", "\n")))
-		return strings.SplitAfter(strings.TrimSuffix(text, "\n")+"\n", "\n")
+		return []byte(strings.TrimSuffix(text, "\n") + "\n")
 	}
-	a, b := lines(before), lines(after)
-	return difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: a[:len(a)-1], B: b[:len(b)-1], FromFile: name, ToFile: name, Context: 3,
-	})
+	hunks := textdiff.Diff(name, text(before), name, text(after))
+	_, hunks, _ = bytes.Cut(hunks, []byte("\n")) // the command line
+	return string(hunks)
 }
