@@ -73,34 +73,109 @@ func BenchmarkWorker(b *testing.B) {
 		}
 	}
 
-	var table bytes.Buffer
-	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "median\tkubeadm\tkubejoin\tkubejoin/kubeadm\twanted")
-	compare := func(name, format string, kubeadm, kubejoin, wanted float64) {
-		fmt.Fprintf(w, "%s\t"+format+"\t"+format+"\t%.2f\t%s\n", name, kubeadm, kubejoin, kubejoin/kubeadm, atMost("%.2f", wanted))
-		unit := strings.ReplaceAll(name, " ", "-")
-		b.ReportMetric(kubejoin, unit)
-		b.ReportMetric(kubejoin/kubeadm, unit+"-ratio")
+	t := newTable(b)
+	t.compare("fresh join s", "%.2f", median(joins[0], wall), median(joins[1], wall), 0.9)
+	t.compare("fresh join MB", "%.1f", median(joins[0], memory), median(joins[1], memory), 0.7)
+	t.compare("fresh join requests", "%.0f", median(joins[0], requests), median(joins[1], requests), -1)
+	t.compare("version s", "%.3f", median(versions[0], wall), median(versions[1], wall), -1)
+	t.compare("version MB", "%.1f", median(versions[0], memory), median(versions[1], memory), 0.6)
+	t.compare("binary MB", "%.1f", sizes[0], sizes[1], 0.5)
+	t.alone("converged apply s", "%.3f", median(converged, wall), 0.15)
+	t.alone("converged apply MB", "%.1f", median(converged, memory), -1)
+	t.alone("converged apply requests", "%.0f", median(converged, requests), 3)
+	t.alone("converged apply writes and unit operations", "%.0f", float64(writes), 0)
+	t.print(fmt.Sprintf("%d fresh machines each, in turn", rounds))
+}
+
+// BenchmarkConfiguration measures checking and migrating a file of usual size beside kubeadm's check, in turn, and a large one
+// alone.
+func BenchmarkConfiguration(b *testing.B) {
+	f := use(b)
+	m := f.worker(b)
+	write := func(name, content string) {
+		if err := m.WriteFile(name, []byte(content), 0o644); err != nil {
+			b.Fatal(err)
+		}
 	}
-	alone := func(name, format string, kubejoin, wanted float64) {
-		fmt.Fprintf(w, "%s\t\t"+format+"\t\t%s\n", name, kubejoin, atMost(format, wanted))
-		b.ReportMetric(kubejoin, strings.ReplaceAll(name, " ", "-"))
-	}
-	compare("fresh join s", "%.2f", median(joins[0], wall), median(joins[1], wall), 0.9)
-	compare("fresh join MB", "%.1f", median(joins[0], memory), median(joins[1], memory), 0.7)
-	compare("fresh join requests", "%.0f", median(joins[0], requests), median(joins[1], requests), -1)
-	compare("version s", "%.3f", median(versions[0], wall), median(versions[1], wall), -1)
-	compare("version MB", "%.1f", median(versions[0], memory), median(versions[1], memory), 0.6)
-	compare("binary MB", "%.1f", sizes[0], sizes[1], 0.5)
-	alone("converged apply s", "%.3f", median(converged, wall), 0.15)
-	alone("converged apply MB", "%.1f", median(converged, memory), -1)
-	alone("converged apply requests", "%.0f", median(converged, requests), 3)
-	alone("converged apply writes and unit operations", "%.0f", float64(writes), 0)
-	if err := w.Flush(); err != nil {
+	old, err := os.ReadFile("testdata/v1beta3/worker.yaml")
+	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(0, "ns/op") // of this program, which says nothing
-	b.Logf("%d fresh machines each, in turn\n%s", rounds, &table)
+	must(b, m.Run(b.Context(), "mkdir -p /etc/kubernetes/patches"))
+	write("/etc/old.yaml", string(old))
+	must(b, m.Run(b.Context(), "kubejoin config migrate --old-config /etc/old.yaml --new-config /etc/new.yaml"))
+	// 10 MB of a thousand documents: one of them is ours.
+	var big strings.Builder
+	for i := range 999 {
+		fmt.Fprintf(&big, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c%d}\ndata:\n", i)
+		for line := range 200 {
+			fmt.Fprintf(&big, "  key-%d: %s # a comment\n", line, strings.Repeat("v", 24))
+		}
+		big.WriteString("---\n")
+	}
+	big.Write(old)
+	write("/etc/big.yaml", big.String())
+
+	commands := []string{
+		"kubeadm config validate --config /etc/new.yaml",
+		"kubejoin config validate -f /etc/new.yaml",
+		"kubejoin config migrate -f /etc/old.yaml",
+		"kubejoin config validate -f /etc/big.yaml",
+		"kubejoin config migrate --old-config /etc/big.yaml --new-config /dev/shm/big.yaml",
+		"kubejoin config migrate -f /etc/big.yaml --diff",
+	}
+	costs := make([][]measured, len(commands))
+	for range b.N {
+		for range rounds {
+			for i, command := range commands {
+				costs[i] = append(costs[i], f.measure(b, m, "kubejoin", command))
+			}
+		}
+	}
+	t := newTable(b)
+	t.compare("validate s", "%.3f", median(costs[0], wall), median(costs[1], wall), 0.6)
+	t.compare("validate MB", "%.1f", median(costs[0], memory), median(costs[1], memory), 0.6)
+	t.compare("migrate beside validate s", "%.3f", median(costs[0], wall), median(costs[2], wall), 0.6)
+	t.compare("migrate beside validate MB", "%.1f", median(costs[0], memory), median(costs[2], memory), 0.6)
+	for i, name := range []string{"validate", "migrate", "migrate --diff"} {
+		t.alone(fmt.Sprintf("%s %.0f MB s", name, float64(big.Len())/1e6), "%.2f", median(costs[3+i], wall), 2)
+		t.alone(fmt.Sprintf("%s %.0f MB MB", name, float64(big.Len())/1e6), "%.0f", median(costs[3+i], memory), 268)
+	}
+	t.print("one machine, in turn")
+}
+
+// table is what a benchmark prints: medians, and the ratio where kubeadm does the same.
+type table struct {
+	b    *testing.B
+	text bytes.Buffer
+	w    *tabwriter.Writer
+}
+
+func newTable(b *testing.B) *table {
+	t := &table{b: b}
+	t.w = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t.w, "median\tkubeadm\tkubejoin\tkubejoin/kubeadm\twanted")
+	return t
+}
+
+func (t *table) compare(name, format string, kubeadm, kubejoin, wanted float64) {
+	fmt.Fprintf(t.w, "%s\t"+format+"\t"+format+"\t%.2f\t%s\n", name, kubeadm, kubejoin, kubejoin/kubeadm, atMost("%.2f", wanted))
+	unit := strings.ReplaceAll(name, " ", "-")
+	t.b.ReportMetric(kubejoin, unit)
+	t.b.ReportMetric(kubejoin/kubeadm, unit+"-ratio")
+}
+
+func (t *table) alone(name, format string, kubejoin, wanted float64) {
+	fmt.Fprintf(t.w, "%s\t\t"+format+"\t\t%s\n", name, kubejoin, atMost(format, wanted))
+	t.b.ReportMetric(kubejoin, strings.ReplaceAll(name, " ", "-"))
+}
+
+func (t *table) print(how string) {
+	if err := t.w.Flush(); err != nil {
+		t.b.Fatal(err)
+	}
+	t.b.ReportMetric(0, "ns/op") // of this program, which says nothing
+	t.b.Logf("%s\n%s", how, &t.text)
 }
 
 func atMost(format string, wanted float64) string {
