@@ -301,10 +301,11 @@ func (d *decoder) fieldsOf(t reflect.Type) *structFields {
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,64}$`)
 
 // child appends a field to a path in JSON notation. A name that would not be
-// readable there is quoted and shortened.
+// readable there is quoted and shortened; one that looks like a token is masked.
 func child(path, name string) string {
+	name = mask(name[:min(len(name), 256)])
 	if !plainName.MatchString(name) {
-		runes := []rune(name[:min(len(name), 256)])
+		runes := []rune(name)
 		return fmt.Sprintf("%s[%q]", path, string(runes[:min(len(runes), 64)]))
 	}
 	if path == "" {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/validate/content"
@@ -112,11 +113,17 @@ func featureGates(gates map[string]bool, at *field.Path) field.ErrorList {
 			if near, ok := spell.Nearest(name, known); ok {
 				detail += fmt.Sprintf("; did you mean %q?", near)
 			}
-			errs = append(errs, field.Invalid(at.Child(name), omitted, detail))
+			where := at
+			if !strings.ContainsFunc(name, notAlphanumeric) { // anything else may be a token
+				where = at.Child(name)
+			}
+			errs = append(errs, field.Invalid(where, omitted, detail))
 		}
 	}
 	return errs
 }
+
+func notAlphanumeric(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 
 // podsPerNode says if the pod subnet cannot be divided among nodes: behaviour
 // catalogue §3.
