@@ -166,15 +166,28 @@ func items[T migrate.Change | migrate.Loss](list []T) []item {
 // terminal. Its time is linear but for a logarithm.
 func diff(name string, before, after []byte) string {
 	text := func(data []byte) []byte {
-		text := strings.Map(func(r rune) rune {
-			if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
-				return '\uFFFD'
-			}
-			return r
-		}, migrate.Redact(strings.ReplaceAll(string(data), "\r\n", "\n")))
-		return []byte(strings.TrimSuffix(text, "\n") + "\n")
+		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
+		return append(bytes.TrimSuffix(data, []byte("\n")), '\n')
 	}
 	hunks := textdiff.Diff(name, text(before), name, text(after))
 	_, hunks, _ = bytes.Cut(hunks, []byte("\n")) // the command line
-	return string(hunks)
+	// What a line is, "+" for instance, could pass for a part of a secret.
+	lines := strings.Split(string(hunks), "\n")
+	marks := make([]string, len(lines))
+	for i, line := range lines {
+		end := min(1, len(line))
+		marks[i], lines[i] = line[:end], line[end:]
+	}
+	lines = strings.Split(migrate.Redact(strings.Join(lines, "\n")), "\n")
+	for i, line := range lines {
+		lines[i] = marks[i] + strings.Map(printable, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func printable(r rune) rune {
+	if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+		return '\uFFFD'
+	}
+	return r
 }
