@@ -51,6 +51,10 @@ type structFields struct {
 	names  []string
 }
 
+// duplicateField is the message on a field that is there twice: it has a value, in
+// contrast to all other fields that there are problems with.
+const duplicateField = "duplicate field"
+
 func newDecoder(file string) *decoder {
 	return &decoder{
 		file:      file,
@@ -247,7 +251,7 @@ func (d *decoder) eachField(n *yaml.Node, path string, visit func(name, fieldPat
 		fieldPath := child(path, key.Value)
 		if !f.merged {
 			if first, ok := own[key.Value]; ok {
-				d.surplus.add(pos, fieldPath, "duplicate field", fmt.Sprintf("it is first set at line %d", first.Line))
+				d.surplus.add(pos, fieldPath, duplicateField, fmt.Sprintf("it is first set at line %d", first.Line))
 			} else {
 				own[key.Value] = pos
 			}

@@ -23,14 +23,8 @@ func (f *File) Validate() error {
 	for i := range f.Documents {
 		doc := &f.Documents[i]
 		for _, p := range doc.check() {
-			// What could not be read, or has a misspelt name, is missing, which is no
-			// mistake of its own.
-			_, written := doc.positions[p.Path]
-			unread := func(q Problem) bool {
-				return inside(q.Path, p.Path) || inside(p.Path, q.Path) || !written && parent(q.Path) == parent(p.Path)
-			}
-			if !slices.ContainsFunc(doc.form, unread) && len(problems) < maxProblems {
-				problems = append(problems, p)
+			if !doc.unread(p) && len(problems) < maxProblems {
+				problems = append(problems, p.Problem)
 			}
 		}
 	}
@@ -39,6 +33,24 @@ func (f *File) Validate() error {
 		return nil
 	}
 	return fault.New(fault.InvalidConfig, "%w", wholeText{problems})
+}
+
+// unread tells that a field is only wrong because it, or a part of it, could not be
+// read or has a misspelt name, which is no mistake of its own.
+func (d *Document) unread(p violation) bool {
+	_, written := d.positions[p.Path]
+	return slices.ContainsFunc(d.form, func(q Problem) bool {
+		return inside(p.Path, q.Path) && q.Message != duplicateField ||
+			p.missing && inside(q.Path, p.Path) ||
+			!written && parent(q.Path) == parent(p.Path)
+	})
+}
+
+// violation is a rule that a field breaks; missing says that it does by being
+// absent.
+type violation struct {
+	Problem
+	missing bool
 }
 
 // inside tells whether a field is another one or a part of it.
@@ -133,14 +145,14 @@ func (d *Document) problem(fieldPath, message, hint string) Problem {
 }
 
 // check applies the rules to a document.
-func (d *Document) check() Problems {
+func (d *Document) check() []violation {
 	var errs field.ErrorList
-	var list Problems
+	var list []violation
 	// The machine's part of the defaults; any name will do.
 	dynamic := func(join *kubeadm.JoinConfiguration) {
 		m := kubeadm.Machine{Hostname: "localhost"}
 		if e := (*fault.Error)(nil); errors.As(kubeadm.SetDynamicDefaults(join, m), &e) {
-			list = append(list, d.problem(e.Address, e.Err.Error(), e.Hint))
+			list = append(list, violation{Problem: d.problem(e.Address, e.Err.Error(), e.Hint)})
 			join.NodeRegistration.Name = "" // a blank one; on to everything else
 			_ = kubeadm.SetDynamicDefaults(join, m)
 		}
@@ -164,7 +176,7 @@ func (d *Document) check() Problems {
 		errs = validation.UpgradeConfiguration(cfg)
 	}
 	for _, e := range errs {
-		list = append(list, d.problem(e.Field, lowerFirst(e.ErrorBody()), ""))
+		list = append(list, violation{d.problem(e.Field, lowerFirst(e.ErrorBody()), ""), e.Type == field.ErrorTypeRequired})
 	}
 	return list
 }

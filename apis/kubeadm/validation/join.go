@@ -55,7 +55,7 @@ func discovery(d *kubeadm.Discovery, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	switch {
 	case d.BootstrapToken == nil && d.File == nil:
-		errs = append(errs, field.Invalid(at, omitted, "bootstrapToken or file must be set"))
+		errs = append(errs, field.Required(at, "bootstrapToken or file must be set"))
 	case d.BootstrapToken != nil && d.File != nil:
 		errs = append(errs, field.Invalid(at, omitted, "only one of bootstrapToken and file may be set"))
 	}

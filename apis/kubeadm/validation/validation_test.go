@@ -91,7 +91,7 @@ func TestJoinConfiguration(t *testing.T) {
 		{"worker", func(c *config) { c.ControlPlane = nil }, nil},
 
 		// Rules 1 to 8: discovery.
-		{"neither token nor file", func(c *config) { c.Discovery = kubeadm.Discovery{} }, []string{"discovery Invalid"}},
+		{"neither token nor file", func(c *config) { c.Discovery = kubeadm.Discovery{} }, []string{"discovery Required"}},
 		{"token and file", func(c *config) { c.Discovery.File = &kubeadm.FileDiscovery{KubeConfigPath: "/x"} }, []string{"discovery Invalid"}},
 		{"no endpoint", endpoint(""), []string{discovery + " Required"}},
 		{"no hashes", func(c *config) { c.Discovery.BootstrapToken.CACertHashes = nil }, []string{discovery + ".caCertHashes Invalid"}},
