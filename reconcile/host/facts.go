@@ -6,12 +6,17 @@ import (
 	"errors"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/kubejoin/kubejoin/fault"
 )
 
 // criSockets are the known container runtimes' in kubeadm's order (behaviour
@@ -60,6 +65,31 @@ func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	}
 	wg.Wait()
 	return f, errors.Join(err, ctx.Err())
+}
+
+// DefaultAddress is the address that others reach this machine at: the first
+// global unicast one of the default route's interface. An address of version 6
+// is preferred only where prefer is one. Behaviour catalogue §2.2.
+//
+// Below a root directory there is none. Errors are of class InvalidConfig: it is
+// for the configuration to give what the machine does not show.
+func (h *Host) DefaultAddress(prefer netip.Addr) (netip.Addr, error) {
+	if !h.live {
+		return netip.Addr{}, fault.New(fault.InvalidConfig, "only the running machine has a default route")
+	}
+	unspecified := net.IPv4zero
+	if prefer.Is6() {
+		unspecified = net.IPv6unspecified
+	}
+	ip, err := utilnet.ResolveBindAddress(unspecified)
+	if utilnet.IsNoRoutesError(err) {
+		return netip.Addr{}, fault.New(fault.InvalidConfig, "the machine has no default route")
+	}
+	if err != nil {
+		return netip.Addr{}, fault.New(fault.InvalidConfig, "the machine has no default address: %w", err)
+	}
+	addr, _ := netip.AddrFromSlice(ip)
+	return addr.Unmap(), nil
 }
 
 func (h *Host) hostname() (string, error) {

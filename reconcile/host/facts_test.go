@@ -2,12 +2,15 @@ package host_test
 
 import (
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile/host"
 )
 
@@ -84,5 +87,32 @@ func TestFactsOfTheLiveMachine(t *testing.T) {
 	must(t, err)
 	if got.Hostname != name || got.EffectiveUID != os.Geteuid() {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestDefaultAddress(t *testing.T) {
+	h, _ := machine(t)
+	if addr, err := h.DefaultAddress(netip.Addr{}); addr.IsValid() {
+		t.Errorf("below a root: %s", addr)
+	} else {
+		wantClass(t, err, fault.InvalidConfig)
+	}
+
+	// What the running machine has is its own business; it may have none.
+	own, err := net.InterfaceAddrs()
+	must(t, err)
+	for _, prefer := range []netip.Addr{{}, netip.IPv4Unspecified(), netip.IPv6Unspecified()} {
+		addr, err := open(t, "").DefaultAddress(prefer)
+		if err != nil {
+			wantClass(t, err, fault.InvalidConfig)
+			continue
+		}
+		mine := slices.ContainsFunc(own, func(a net.Addr) bool {
+			prefix, err := netip.ParsePrefix(a.String())
+			return err == nil && prefix.Addr() == addr
+		})
+		if !mine || !addr.IsGlobalUnicast() {
+			t.Errorf("preferring %s: %s is not one of %v", prefer, addr, own)
+		}
 	}
 }
