@@ -69,7 +69,9 @@ type Input struct {
 	// Flag names the flag that set a field, or is empty where the file did
 	// although flags changed what is around it. It is asked for overridden fields.
 	Flag func(path string) string
-	// Detected says, by path, of what the machine has shown.
+	// Detected says, by path, what of the machine a value was taken from. Of an
+	// empty value it says why there was none to take, which becomes a note before
+	// the field that follows.
 	Detected map[string]string
 }
 
@@ -111,15 +113,24 @@ type explainer struct {
 
 func (e *explainer) object(v reflect.Value, path string) *yaml.Node {
 	n := &yaml.Node{Kind: yaml.MappingNode}
+	note := ""
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		if name == "" {
 			continue // apiVersion and kind
 		}
-		if child := e.value(v.Field(i), strings.TrimPrefix(path+"."+name, "."), field.Tag.Get("sensitive") == "true"); child != nil {
-			n.Content = append(n.Content, pair(name, child)...)
+		fieldPath := strings.TrimPrefix(path+"."+name, ".")
+		child := e.value(v.Field(i), fieldPath, field.Tag.Get("sensitive") == "true")
+		if child == nil {
+			if why, ok := e.in.Detected[fieldPath]; ok {
+				note = comment(name + " is left out: " + why)
+			}
+			continue
 		}
+		named := pair(name, child)
+		named[0].HeadComment, note = note, ""
+		n.Content = append(n.Content, named...)
 	}
 	return n
 }
@@ -138,6 +149,10 @@ func (e *explainer) value(v reflect.Value, path string, secret bool) *yaml.Node 
 		return e.leaf(x.Duration.String(), path, set)
 	case metav1.Time:
 		return e.leaf(x.UTC().Format("2006-01-02T15:04:05Z"), path, set)
+	case v1.MergeMethod:
+		if x == "" { // the file may say replace, which means the same
+			return nil
+		}
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -164,7 +179,7 @@ func (e *explainer) value(v reflect.Value, path string, secret bool) *yaml.Node 
 		}
 		return n
 	}
-	if !set && !e.written(path) && !e.in.Join.Overridden(path) {
+	if _, undetected := e.in.Detected[path]; !set && (undetected || !e.written(path) && !e.in.Join.Overridden(path)) {
 		return nil
 	}
 	value := v.Interface()
@@ -217,6 +232,10 @@ func (e *explainer) written(path string) bool {
 }
 
 func (e *explainer) source(path string, set bool) Source {
+	// Also where something was written: it asked for detection, as 0.0.0.0 does.
+	if what, ok := e.in.Detected[path]; ok {
+		return Source{Origin: Detected, From: what}
+	}
 	if e.in.Join.Overridden(path) {
 		flag := e.in.Flag(path)
 		if flag != "" {
@@ -229,9 +248,6 @@ func (e *explainer) source(path string, set bool) Source {
 	}
 	if pos, ok := e.in.Join.Source(path, set); ok {
 		return Source{Origin: File, Position: pos}
-	}
-	if what, ok := e.in.Detected[path]; ok {
-		return Source{Origin: Detected, From: what}
 	}
 	if token := e.in.Join.Config.Discovery.BootstrapToken; path == "discovery.tlsBootstrapToken" && token != nil {
 		return Source{Origin: Default, From: "discovery.bootstrapToken.token"}

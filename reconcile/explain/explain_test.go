@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,7 +24,13 @@ func explained(t *testing.T, name string, data []byte, override func(*kubeadm.Jo
 	if err != nil {
 		t.Fatal(err)
 	}
-	detected := map[string]string{"nodeRegistration.name": "hostname", "nodeRegistration.criSocket": "the runtime that answers"}
+	detected := map[string]string{}
+	if join.Config.NodeRegistration.Name == "" {
+		detected["nodeRegistration.name"] = "hostname"
+	}
+	if join.Config.NodeRegistration.CRISocket == "" {
+		detected["nodeRegistration.criSocket"] = "the runtime that answers"
+	}
 	machine := kubeadm.Machine{Hostname: "Node-1", CRISockets: []string{"unix:///run/x.sock"}}
 	if err := kubeadm.SetDynamicDefaults(join.Config, machine); err != nil {
 		t.Fatal(err)
@@ -141,5 +148,42 @@ nodeRegistration: {name: a, ignorePreflightErrors: [Swap]}
 		if sources[path] != want {
 			t.Errorf("%s comes from %q, want %q", path, sources[path], want)
 		}
+	}
+}
+
+func TestDetectedAddress(t *testing.T) {
+	const path = "controlPlane.localAPIEndpoint.advertiseAddress"
+	for name, test := range map[string]struct {
+		written, effective string
+		detected           map[string]string
+		want               string // the line before bindPort
+	}{
+		"found":               {"", "10.0.0.7", map[string]string{path: "default route"}, "advertiseAddress: 10.0.0.7 # detected: default route"},
+		"any is not own":      {"0.0.0.0", "10.0.0.7", map[string]string{path: "default route"}, "advertiseAddress: 10.0.0.7 # detected: default route"},
+		"of the file":         {"10.0.0.8", "10.0.0.8", nil, "advertiseAddress: 10.0.0.8 # join.yaml:4"},
+		"none":                {"", "", map[string]string{path: "no route"}, "# advertiseAddress is left out: no route"},
+		"none, any was asked": {"0.0.0.0", "", map[string]string{path: "no\nroute"}, "# advertiseAddress is left out: no\uFFFDroute"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			data := "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\ncontrolPlane:\n" +
+				"  localAPIEndpoint: {advertiseAddress: \"" + test.written + "\"}\n"
+			join, err := load.JoinConfiguration("join.yaml", []byte(data), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			join.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress = test.effective
+			e := Join(Input{Join: join, Detected: test.detected})
+			text, err := e.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := "  localAPIEndpoint:\n    " + test.want + "\n    bindPort: 6443 # default\n"; !strings.Contains(string(text), want) {
+				t.Errorf("there is no\n%s in\n%s", want, text)
+			}
+			shown := slices.ContainsFunc(e.Values, func(v Value) bool { return v.Path == path })
+			if shown != (test.effective != "") {
+				t.Errorf("among the values: %t", shown)
+			}
+		})
 	}
 }

@@ -2,14 +2,16 @@ package session
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/reconcile/host"
 )
 
 // Detect sets the dynamic defaults of a configuration as Open does, and says, by
-// path, what of the machine they were taken from. It only reads. root is as in
-// Options.
+// path, what of the machine they were taken from. A control plane's advertise
+// address it detects too; where the machine shows none, that is empty and the
+// path says why. It only reads. root is as in Options.
 func Detect(ctx context.Context, join *load.Join, root string) (detected map[string]string, err error) {
 	machine, err := host.Open(root)
 	if err != nil {
@@ -33,7 +35,26 @@ func Detect(ctx context.Context, join *load.Join, root string) (detected map[str
 	case len(facts.CRISockets) == 1:
 		detected["nodeRegistration.criSocket"] = "the runtime that answers"
 	}
+	if controlPlane := join.Config.ControlPlane; controlPlane != nil {
+		detectAddress(machine, &controlPlane.LocalAPIEndpoint.AdvertiseAddress, detected)
+	}
 	return detected, r.dynamicDefaults(join.Config, facts)
+}
+
+// detectAddress replaces an address that stands for any (behaviour catalogue
+// §2.2). What is no address is for validation.
+func detectAddress(machine *host.Host, address *string, detected map[string]string) {
+	given, err := netip.ParseAddr(*address)
+	if *address != "" && (err != nil || !given.IsUnspecified()) {
+		return
+	}
+	const path = "controlPlane.localAPIEndpoint.advertiseAddress"
+	found, err := machine.DefaultAddress(given)
+	if err != nil {
+		*address, detected[path] = "", err.Error()
+		return
+	}
+	*address, detected[path] = found.String(), "default route"
 }
 
 // Hostname is what the machine calls itself.
