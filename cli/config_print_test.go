@@ -29,14 +29,42 @@ func TestDefaultsAreKubeadms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"join", "init", "reset", "upgrade"} {
-		want, err := os.ReadFile(filepath.Join("testdata", "defaults", kind+".yaml"))
+	for file, args := range map[string][]string{
+		"join":            {"join-defaults"},
+		"init":            {"init-defaults"},
+		"init-components": {"init-defaults", "--component-configs", "KubeletConfiguration,KubeProxyConfiguration"},
+		"reset":           {"reset-defaults"},
+		"upgrade":         {"upgrade-defaults"},
+	} {
+		want, err := os.ReadFile(filepath.Join("testdata", "defaults", file+".yaml"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		text := strings.Replace(string(want), "HOSTNAME", strings.ToLower(hostname), 1)
-		if diff := cmp.Diff(text, printed(t, "config", "print", kind+"-defaults")); diff != "" {
-			t.Errorf("%s-defaults (-kubeadm +kubejoin):\n%s", kind, diff)
+		if diff := cmp.Diff(text, printed(t, append([]string{"config", "print"}, args...)...)); diff != "" {
+			t.Errorf("%s (-kubeadm +kubejoin):\n%s", strings.Join(args, " "), diff)
+		}
+	}
+}
+
+// Components come in the order they were asked for, whatever the version.
+func TestComponentDefaults(t *testing.T) {
+	for args, want := range map[string][]string{
+		"--component-configs=": nil,
+		"--component-configs=KubeProxyConfiguration,KubeletConfiguration":                     {"KubeProxyConfiguration", "KubeletConfiguration"},
+		"--component-configs=KubeletConfiguration --component-configs=KubeProxyConfiguration": {"KubeletConfiguration", "KubeProxyConfiguration"},
+		"--component-configs=KubeletConfiguration --version=v1beta3":                          {"KubeletConfiguration"},
+	} {
+		text := printed(t, append([]string{"config", "print", "init-defaults"}, strings.Fields(args)...)...)
+		var kinds []string
+		for line := range strings.Lines(text) {
+			if kind, ok := strings.CutPrefix(line, "kind: "); ok {
+				kinds = append(kinds, strings.TrimSpace(kind))
+			}
+		}
+		want = append([]string{"InitConfiguration", "ClusterConfiguration"}, want...)
+		if diff := cmp.Diff(want, kinds); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", args, diff)
 		}
 	}
 }
