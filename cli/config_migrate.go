@@ -33,7 +33,8 @@ Only what the version changes is edited: comments, blank lines, order, quoting,
 anchors and all other documents stay byte for byte. No default and nothing of this
 machine gets in. Every change and every loss is listed on standard error; what
 a newer version has no place for stays as a comment. An older version is refused
-where it would lose something.`,
+where it would lose something, and so is a file that its own version cannot read:
+with unknown or duplicate fields, for example, or two documents of a kind.`,
 		Example: `  kubejoin config migrate -f join.yaml --diff
   kubejoin config migrate -f join.yaml -w
   kubejoin config migrate --old-config old.yaml --new-config new.yaml

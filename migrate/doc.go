@@ -8,7 +8,7 @@
 // and the edited text must parse to the edited tree: what cannot be edited safely
 // is refused with its position, never guessed.
 //
-// It must never set a default, look at the machine or reject a file for a reason
-// that has nothing to do with its version. No change, loss or error shows the
+// A document has to be one that its version can read. It must never set a default,
+// look at the machine or judge a value. No change, loss or error shows the
 // value of a field.
 package migrate

@@ -124,9 +124,17 @@ type part struct {
 // Migrate rewrites all documents of the group kubeadm.k8s.io in data, which is
 // the content of the file name, to the version to. Going to a newer version always
 // works; what that has no place for is in Losses. Going to an older one is an
-// error if something would be lost. Errors are load.Problems of class
+// error if something would be lost. So is what the version of the document cannot
+// read: unknown fields, wrong types, and what is there twice. Nobody knows what
+// another version makes of it. Errors are load.Problems of class
 // fault.InvalidConfig.
 func Migrate(name string, data []byte, to string) (*Result, error) {
+	return rewrite(name, data, to, unreadable)
+}
+
+// rewrite is Migrate. check may be nil; it says what is wrong with the kubeadm
+// documents before they are touched.
+func rewrite(name string, data []byte, to string, check func(name string, chunks []chunk, ours []bool) load.Problems) (*Result, error) {
 	short, err := Version(to)
 	if err != nil {
 		return nil, err
@@ -161,13 +169,16 @@ func Migrate(name string, data []byte, to string) (*Result, error) {
 	// A document with fields that go to another one waits until all are known. Of
 	// the others, only the text is kept: a parsed document is large.
 	var waiting []*part
+	var unread load.Problems
+	ours := make([]bool, len(chunks))
 	for i, c := range chunks {
-		p := &part{chunk: c, document: identify(f, c, eol, &problems)}
+		p := &part{chunk: c, document: identify(f, c, eol, &unread)}
 		parts[i] = p
 		d := p.document
 		if d == nil {
 			continue
 		}
+		ours[i] = true
 		result.Documents++
 		switch shares := d.kind == "InitConfiguration" || d.kind == "ClusterConfiguration"; {
 		case f.first[d.kind] == nil && (shares || d.kind == "JoinConfiguration"):
@@ -180,6 +191,15 @@ func Migrate(name string, data []byte, to string) (*Result, error) {
 			p.document = nil
 			waiting = append(waiting, p)
 		}
+	}
+	if check != nil && result.Documents > 0 {
+		if found := check(name, chunks, ours); len(found) > 0 {
+			return nil, invalid(append(unread, found...)).
+				WithHint("nothing was migrated: what another version makes of this is unknown; correct it first, `kubejoin config validate` lists everything")
+		}
+	}
+	if len(unread) > 0 {
+		return nil, invalid(unread)
 	}
 	f.remember()
 	for _, p := range waiting {
@@ -225,7 +245,7 @@ func compare(a, b load.Position) int {
 	return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 }
 
-func invalid(problems load.Problems) error {
+func invalid(problems load.Problems) *fault.Error {
 	slices.SortStableFunc(problems, func(a, b load.Problem) int { return compare(a.Pos, b.Pos) })
 	return fault.New(fault.InvalidConfig, "%w", problems)
 }
@@ -249,6 +269,10 @@ func identify(f *file, c chunk, eol string, problems *load.Problems) *document {
 		return nil
 	}
 	group, version, _ := strings.Cut(resolve(apiVersion).Value, "/")
+	if p := twoInOne(f.name, c, root); p != nil {
+		*problems = append(*problems, *p)
+		return nil
+	}
 	if resolve(apiVersion).Kind != yaml.ScalarNode || group != Group {
 		return nil
 	}

@@ -46,7 +46,7 @@ func checkError(t *testing.T, err error) {
 // checkTwice: migrating again changes nothing.
 func checkTwice(t *testing.T, data []byte, to string) {
 	t.Helper()
-	again, err := Migrate("in.yaml", data, to)
+	again, err := lenient("in.yaml", data, to)
 	if err != nil {
 		t.Errorf("the second time: %v", err)
 		return
@@ -75,7 +75,7 @@ func TestGolden(t *testing.T) {
 			if m := target.FindStringSubmatch(dir); m != nil {
 				to = m[1]
 			}
-			result, err := Migrate(filepath.Base(input), data, to)
+			result, err := lenient(filepath.Base(input), data, to)
 			golden(t, filepath.Join(dir, "report.txt"), []byte(report(result, err)))
 			out := filepath.Join(dir, "out"+filepath.Ext(input))
 			if err != nil {
@@ -134,7 +134,7 @@ func TestBytes(t *testing.T) {
 			v4 + "JoinConfiguration\t# a\tb \t\ndiscovery: {}\t# c\ntimeouts:\n  discovery: 3m\t# d\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			result, err := Migrate("in.yaml", []byte(tt.in), Default)
+			result, err := lenient("in.yaml", []byte(tt.in), Default)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -191,7 +191,7 @@ func TestRefused(t *testing.T) {
 			if strings.HasPrefix(tt.in, v4) {
 				to = "v1beta3"
 			}
-			_, err := Migrate("in.yaml", []byte(tt.in), to)
+			_, err := lenient("in.yaml", []byte(tt.in), to)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -220,7 +220,7 @@ func TestMany(t *testing.T) {
 				fmt.Fprintf(&in, tt.item, i)
 			}
 			start := time.Now()
-			if _, err := Migrate("in.yaml", []byte(in.String()), tt.to); err != nil {
+			if _, err := lenient("in.yaml", []byte(in.String()), tt.to); err != nil {
 				t.Error(err)
 			}
 			if spent := time.Since(start); spent > 8*time.Second {
@@ -262,7 +262,7 @@ func TestNoSecretInReports(t *testing.T) {
 		{strings.Replace(v3, "beta3", "beta2", 1) + "ClusterConfiguration\nuseHyperKubeImage: abcdef." + secret + "\n", "v1beta4"},
 		{"apiVersion: kubeadm.k8s.io/abcdef." + secret + "\nkind: JoinConfiguration\n", "v1beta4"},
 	} {
-		result, err := Migrate("in.yaml", []byte(tt.in), tt.to)
+		result, err := lenient("in.yaml", []byte(tt.in), tt.to)
 		if text := report(result, err); strings.Contains(text, secret) || strings.Contains(text, key[:20]) {
 			t.Errorf("%s\ngives %s", tt.in, text)
 		}
