@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"unicode"
 
@@ -98,7 +99,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	}
 	difference := ""
 	if f.diff {
-		difference = diff(name, data, result.Data)
+		difference = diff(name, result.Parts)
 	}
 	if into != "" && (!f.write || len(result.Changes)+len(result.Losses) > 0) {
 		if err := (host.Local{}).WriteFile(into, result.Data); err != nil {
@@ -165,23 +166,44 @@ func items[T migrate.Change | migrate.Loss](list []T) []item {
 
 // diff shows what changed, without secrets and without characters that drive a
 // terminal. Its time is linear but for a logarithm.
-func diff(name string, before, after []byte) string {
-	text := func(data []byte) []byte {
-		data = bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n"))
-		return append(bytes.TrimSuffix(data, []byte("\n")), '\n')
+func diff(name string, parts []migrate.Part) string {
+	// Lines of different documents are never held against each other, nor are those
+	// of one that did not change: each is told from the others by a mark at its end.
+	var before, after bytes.Buffer
+	for i, p := range parts {
+		same := bytes.Equal(p.Before, p.After)
+		mark := func(to *bytes.Buffer, text []byte) {
+			line := 0
+			for text := range bytes.Lines(text) {
+				text, ended := bytes.CutSuffix(text, []byte("\n"))
+				to.Write(bytes.TrimSuffix(text, []byte("\r")))
+				if !ended {
+					continue // cut at another line break
+				}
+				if same {
+					line++
+				}
+				fmt.Fprintf(to, "\x00%d.%d\n", i, line)
+			}
+		}
+		mark(&before, p.Before)
+		mark(&after, p.After)
 	}
-	hunks := textdiff.Diff(name, text(before), name, text(after))
+	hunks := textdiff.Diff(name, before.Bytes(), name, after.Bytes())
 	_, hunks, _ = bytes.Cut(hunks, []byte("\n")) // the command line
-	// What a line is, "+" for instance, could pass for a part of a secret.
 	lines := strings.Split(string(hunks), "\n")
-	marks := make([]string, len(lines))
+	// What a line is, "+" for instance, could pass for a part of a secret.
+	signs := make([]string, len(lines))
 	for i, line := range lines {
+		if end := strings.LastIndexByte(line, 0); end >= 0 {
+			line = line[:end]
+		}
 		end := min(1, len(line))
-		marks[i], lines[i] = line[:end], line[end:]
+		signs[i], lines[i] = line[:end], line[end:]
 	}
 	lines = strings.Split(migrate.Redact(strings.Join(lines, "\n")), "\n")
 	for i, line := range lines {
-		lines[i] = marks[i] + strings.Map(printable, line)
+		lines[i] = signs[i] + strings.Map(printable, line)
 	}
 	return strings.Join(lines, "\n")
 }

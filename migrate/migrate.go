@@ -69,7 +69,12 @@ type Result struct {
 	Documents int
 	Changes   []Change
 	Losses    []Loss
+	// Parts are the file cut between its documents, whoever they belong to.
+	Parts []Part
 }
+
+// Part is the text around one document, before and after.
+type Part struct{ Before, After []byte }
 
 // Version reads the name of a version, "v1beta4" or "kubeadm.k8s.io/v1beta4". The
 // error is of class fault.InvalidConfig.
@@ -224,9 +229,13 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 	if marked {
 		out.Write(mark)
 	}
-	for _, p := range parts {
-		out.Write(p.text)
-		out.WriteString(p.appended)
+	for i, p := range parts {
+		text := p.text
+		if p.appended != "" {
+			text = slices.Concat(text, []byte(p.appended))
+		}
+		out.Write(text)
+		result.Parts = append(result.Parts, Part{chunks[i].text, text})
 		if d := p.document; d != nil {
 			result.Changes = append(result.Changes, d.changes...)
 			result.Losses = append(result.Losses, d.losses...)
