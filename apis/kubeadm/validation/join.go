@@ -165,8 +165,14 @@ func nodeRegistration(n *kubeadm.NodeRegistration, at *field.Path) field.ErrorLi
 	}
 	errs = append(errs, criSocket(n.CRISocket, at.Child("criSocket"))...)
 	errs = append(errs, taints(n.Taints, at.Child("taints"))...)
-	errs = append(errs, args(n.KubeletExtraArgs, at.Child("kubeletExtraArgs"))...)
-
+	extraArgs := at.Child("kubeletExtraArgs")
+	errs = append(errs, args(n.KubeletExtraArgs, extraArgs)...)
+	for i, arg := range n.KubeletExtraArgs {
+		if strings.ReplaceAll(arg.Name, "_", "-") == "hostname-override" && arg.MergeMethod != kubeadm.MergeReplace {
+			errs = append(errs, field.Invalid(extraArgs.Index(i).Child("mergeMethod"), arg.MergeMethod,
+				"a host name cannot be made of two: remove it"))
+		}
+	}
 	errs = append(errs, ignorePreflightErrors(n.IgnorePreflightErrors, at.Child("ignorePreflightErrors"))...)
 	return append(errs, imagePullPolicy(n.ImagePullPolicy, at.Child("imagePullPolicy"))...)
 }
@@ -206,7 +212,11 @@ func taints(list []corev1.Taint, at *field.Path) field.ErrorList {
 	seen := map[identity]bool{}
 	for i, taint := range list {
 		at := at.Index(i)
-		errs = append(errs, invalidEach(at.Child("key"), taint.Key, content.IsLabelKey(taint.Key))...)
+		if taint.Key == "" {
+			errs = append(errs, field.Required(at.Child("key"), "a taint needs a key"))
+		} else {
+			errs = append(errs, invalidEach(at.Child("key"), taint.Key, content.IsLabelKey(taint.Key))...)
+		}
 		if taint.Value != "" {
 			errs = append(errs, invalidEach(at.Child("value"), taint.Value, content.IsLabelValue(taint.Value))...)
 		}

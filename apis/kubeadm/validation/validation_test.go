@@ -149,6 +149,10 @@ func TestJoinConfiguration(t *testing.T) {
 		{"pull policy", func(c *config) { c.NodeRegistration.ImagePullPolicy = "always" }, []string{node + ".imagePullPolicy NotSupported always"}},
 		{"taint twice", func(c *config) { c.NodeRegistration.Taints[1].Effect = "NoSchedule" }, []string{node + ".taints[1] Duplicate a.b/c:NoSchedule"}},
 		{"taint without an effect", func(c *config) { c.NodeRegistration.Taints[0].Effect = "" }, []string{node + ".taints[0].effect NotSupported"}},
+		{"host name with a merge method", func(c *config) {
+			c.NodeRegistration.KubeletExtraArgs = []kubeadm.Arg{{Name: "hostname_override", Value: "x", MergeMethod: kubeadm.MergeAppend}}
+		}, []string{node + ".kubeletExtraArgs[0].mergeMethod Invalid append"}},
+		{"taint without a key", func(c *config) { c.NodeRegistration.Taints[0].Key = "" }, []string{node + ".taints[0].key Required"}},
 		{"taint with a bad key", func(c *config) { c.NodeRegistration.Taints[0].Key = "a b" }, []string{node + ".taints[0].key Invalid a b"}},
 		{"taint with a bad value", func(c *config) { c.NodeRegistration.Taints[0].Value = "a b" }, []string{node + ".taints[0].value Invalid a b"}},
 		{"all and others", func(c *config) { c.NodeRegistration.IgnorePreflightErrors = []string{"Swap", "ALL"} },

@@ -1,13 +1,17 @@
 package validation
 
 import (
+	_ "embed" // the names of the kubelet's arguments
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	"github.com/kubejoin/kubejoin/apis/internal/spell"
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
@@ -23,10 +27,54 @@ type Warning struct {
 // at is the path of the registration.
 func NodeRegistrationWarnings(n *kubeadm.NodeRegistration, at string) []Warning {
 	list := socketWarnings(n.CRISocket, at+".criSocket")
+	known := kubeletArgs()
 	for i, arg := range n.KubeletExtraArgs {
-		if hint, ok := formerKubeletArgs[arg.Name]; ok {
-			list = append(list, Warning{fmt.Sprintf("%s.kubeletExtraArgs[%d]", at, i),
-				fmt.Sprintf("kubelet 1.37 no longer has the argument %s, and does not start with it", arg.Name), hint})
+		at := fmt.Sprintf("%s.kubeletExtraArgs[%d]", at, i)
+		name := strings.ReplaceAll(arg.Name, "_", "-") // to the kubelet they are the same
+		switch hint, isFormer := formerKubeletArgs[name]; {
+		case isFormer:
+			list = append(list, Warning{at, fmt.Sprintf("kubelet 1.37 no longer has the argument %s, and does not start with it", arg.Name), hint})
+		case !kubeletArgForm.MatchString(name) || slices.Contains(known, name):
+		default:
+			if near, ok := spell.Nearest(name, known); ok {
+				hint = fmt.Sprintf("did you mean %q?", near)
+			}
+			list = append(list, Warning{at, fmt.Sprintf("kubelet 1.37 does not list the argument %q; a kubelet does not start with one that it does not know", arg.Name), hint})
+		}
+	}
+	return append(list, lostArgs(n.KubeletExtraArgs, at+".kubeletExtraArgs")...)
+}
+
+// kubeletArgForm matches what rules accept as the name of an argument.
+var kubeletArgForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
+
+//go:embed kubelet-args.txt
+var kubeletArgsText string
+
+// kubeletArgs are the names of the kubelet's arguments.
+func kubeletArgs() []string {
+	var names []string
+	for line := range strings.Lines(kubeletArgsText) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			names = append(names, line)
+		}
+	}
+	return names
+}
+
+// lostArgs looks for arguments with a merge method that a later one of the same
+// name makes void: behaviour catalogue §1.2.
+func lostArgs(args []kubeadm.Arg, at string) []Warning {
+	last := map[string]int{}
+	for i, arg := range args {
+		last[arg.Name] = i
+	}
+	var list []Warning
+	for i, arg := range args {
+		if winner := last[arg.Name]; winner != i && arg.MergeMethod != kubeadm.MergeReplace {
+			list = append(list, Warning{fmt.Sprintf("%s[%d]", at, i),
+				fmt.Sprintf("has no effect: %s[%d] has the same name, and of several arguments the last one's mergeMethod counts", at, winner),
+				"merge them into one"})
 		}
 	}
 	return list
@@ -88,6 +136,12 @@ func ClusterConfigurationWarnings(cfg *kubeadm.ClusterConfiguration) []Warning {
 		if slices.Contains(formerGates, name) {
 			list = append(list, Warning{field.NewPath("featureGates", name).String(), "kubeadm 1.37 no longer has this feature gate", "remove it"})
 		}
+	}
+	list = append(list, lostArgs(cfg.APIServer.ExtraArgs, "apiServer.extraArgs")...)
+	list = append(list, lostArgs(cfg.ControllerManager.ExtraArgs, "controllerManager.extraArgs")...)
+	list = append(list, lostArgs(cfg.Scheduler.ExtraArgs, "scheduler.extraArgs")...)
+	if etcd := cfg.Etcd.Local; etcd != nil {
+		list = append(list, lostArgs(etcd.ExtraArgs, "etcd.local.extraArgs")...)
 	}
 	if cfg.CertificateValidityPeriod > kubeadm.DefaultCertificateValidityPeriod {
 		list = append(list, Warning{"certificateValidityPeriod", "is longer than the usual year", ""})
