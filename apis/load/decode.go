@@ -27,6 +27,8 @@ const maxValue = 64 << 10
 // types of a kind are not recursive and checkAliases has bounded the aliases.
 type decoder struct {
 	file string
+	// version and kind are of kubeadm's types; empty for those of other programs.
+	version, kind string
 	// problems are errors: values that cannot be used.
 	problems Problems
 	// surplus are fields that are unknown or given twice: errors in a user's
@@ -107,7 +109,11 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.structure(n, v, path)
 	case reflect.Map:
 		if n.Kind != yaml.MappingNode {
-			wrongType("mapping", "")
+			hint := ""
+			if n.Kind == yaml.SequenceNode {
+				hint = d.formerMapping(path)
+			}
+			wrongType("mapping", hint)
 			return
 		}
 		d.mapping(n, v, path)
@@ -213,8 +219,8 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	d.eachField(n, path, func(name, fieldPath string, key, value *yaml.Node) {
 		index, ok := known.byName[name]
 		if !ok {
-			hint := ""
-			if near, ok := spell.Nearest(name, known.names); ok {
+			hint := d.elsewhere(fieldPath)
+			if near, ok := spell.Nearest(name, known.names); ok && hint == "" {
 				hint = fmt.Sprintf("did you mean %q?", near)
 			}
 			d.surplus.add(position(d.file, key), fieldPath, "unknown field", hint)

@@ -47,6 +47,10 @@ func (d document) group() string {
 // visit.
 func eachDocument(file string, data []byte, visit func(document)) Problems {
 	var problems Problems
+	if isUTF16(data) {
+		problems.add(Position{File: file}, "", "the file is UTF-16 text", "save it as UTF-8")
+		return problems
+	}
 	if tooManyMarks(data) {
 		problems.add(Position{File: file}, "", "the file has too many lines and values to be a configuration", "")
 		return problems
@@ -81,6 +85,14 @@ func eachDocument(file string, data []byte, visit func(document)) Problems {
 	problems = nil // of documents that are not meant for this program
 	problems.add(Position{File: file}, "", fmt.Sprintf("the file has more than %d documents", maxDocuments), "")
 	return problems
+}
+
+// isUTF16 looks for the mark at the start of UTF-16 text, or for an ASCII character
+// in it. The YAML parser would read it, but nothing else that reads configurations
+// does.
+func isUTF16(data []byte) bool {
+	return len(data) > 1 && (data[0] == 0xFE && data[1] == 0xFF || data[0] == 0xFF && data[1] == 0xFE ||
+		data[0] == 0 && data[1] != 0 || data[0] != 0 && data[1] == 0)
 }
 
 // tooManyMarks counts for each document by itself. A line that starts with "---"

@@ -64,6 +64,7 @@ func kind[External, Internal any](apiVersion, name string, setDefaults func(*Ext
 		New:         func() any { return new(External) },
 		SetDefaults: func(object any) { setDefaults(object.(*External)) },
 		read: func(d *decoder, root *yaml.Node) any {
+			d.version, d.kind = apiVersion, name
 			external := new(External)
 			d.document(root, external)
 			setDefaults(external)

@@ -119,6 +119,8 @@ func TestBytes(t *testing.T) {
 		{"kind is no string", "apiVersion: v1\nkind: 5\n", "join.yaml:2:7: kind: expected string, got number"},
 		{"ELF", "\x7fELF\x02\x01\x01\x00", "join.yaml:1:5: not a text file"},
 		{"not UTF-8", "a: b\nc: \xff\n", "join.yaml:2:4: not a text file"},
+		{"UTF-16", "\xff\xfea\x00:\x00", "join.yaml: the file is UTF-16 text (save it as UTF-8)"},
+		{"UTF-16 without a mark", "\x00a\x00:", "join.yaml: the file is UTF-16 text (save it as UTF-8)"},
 		{"tab", "a:\n\tb: 1\n", "join.yaml:2:1: not valid YAML: a tab cannot be used for indentation (use spaces)"},
 		{"open quote", "a: 'x\nb: 1\n", "found unexpected end of stream (it starts at line 1, column 4)"},
 		{"colon in a value", "a: b: c\n", "join.yaml:1:5: not valid YAML: mapping values are not allowed"},
@@ -315,7 +317,7 @@ apiServer:
 	for _, tt := range []struct{ data, want string }{
 		{"", "no ClusterConfiguration found; the file is empty"},
 		{header, "no ClusterConfiguration found; the file has JoinConfiguration at line 1"},
-		{strings.Replace(start, "v1beta4", "v1alpha3", 1), "unknown version kubeadm.k8s.io/v1alpha3"},
+		{strings.Replace(start, "v1beta4", "v1alpha3", 1), "v1alpha3 is too old to be read"},
 		{strings.Replace(start, "v1beta4", "v2", 1), "unknown version kubeadm.k8s.io/v2 (supported: kubeadm.k8s.io/v1beta4, kubeadm.k8s.io/v1beta3, "},
 		{start + "apiServer: []\n", "kubeadm-config:3:12: apiServer: expected mapping, got list"},
 		{start + "featureGates: {A: 1}\n", "kubeadm-config:3:19: featureGates.A: expected boolean, got number"},

@@ -41,6 +41,9 @@ func findKind(file string, doc document, problems *Problems) (Kind, bool) {
 		}
 	}
 	switch hint := ""; {
+	case alphaReader(doc.apiVersion) != "":
+		problems.add(fieldPosition(file, doc.root, "apiVersion"), "apiVersion", doc.apiVersion+" is too old to be read",
+			fmt.Sprintf("kubeadm %s migrates it to a newer version", alphaReader(doc.apiVersion)))
 	case !slices.Contains(names, doc.kind):
 		if near, ok := spell.Nearest(doc.kind, names); ok {
 			hint = fmt.Sprintf("did you mean %q?", near)
@@ -59,6 +62,20 @@ func findKind(file string, doc document, problems *Problems) (Kind, bool) {
 			fmt.Sprintf("%s has no %s, but %s", doc.apiVersion, doc.kind, strings.Join(namesHere, ", ")), hint)
 	}
 	return Kind{}, false
+}
+
+// alphaReader is the release of kubeadm that reads an alpha version and writes a
+// newer one; empty for any other version. Behaviour catalogue §1.1.
+func alphaReader(apiVersion string) string {
+	switch apiVersion {
+	case group + "/v1alpha1":
+		return "1.11"
+	case group + "/v1alpha2":
+		return "1.12"
+	case group + "/v1alpha3":
+		return "1.14"
+	}
+	return ""
 }
 
 // aged says what is to be known of a version that is not the current one; empty if
