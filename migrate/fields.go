@@ -39,14 +39,19 @@ func (d *document) region(key, value *yaml.Node) (start, end int, ok bool) {
 // cut gives the edits that take an entry out of its mapping; instead replaces the
 // lines that it stood on in a block mapping.
 func (d *document) cut(h hit, instead string) ([]edit, bool) {
-	key, value, index := h.key, h.written, h.index()
 	if !d.ready(h.parent) || !d.ready(h.parent.Content...) {
 		return nil, false
 	}
-	if d.usedOutside(key, value) {
-		d.byHand(key, h.path, "an alias elsewhere refers to it")
+	if d.usedOutside(h.key, h.written) {
+		d.byHand(h.key, h.path, "an alias elsewhere refers to it")
 		return nil, false
 	}
+	return d.cutOut(h, instead)
+}
+
+// cutOut is cut for an entry whose value stays in the document, with its anchor.
+func (d *document) cutOut(h hit, instead string) ([]edit, bool) {
+	key, value, index := h.key, h.written, h.index()
 	if isFlow(h.parent) {
 		return d.cutFlow(h), true
 	}
@@ -241,7 +246,10 @@ func (d *document) take(h hit) (moved, []edit, bool) {
 	if !ok {
 		return m, nil, false
 	}
-	edits, ok := d.cut(h, "")
+	if !d.ready(h.parent.Content...) {
+		return m, nil, false
+	}
+	edits, ok := d.cutOut(h, "")
 	if ok && !isFlow(h.parent) && len(m.head) > 0 {
 		edits[0].start = start
 	}

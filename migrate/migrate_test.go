@@ -130,6 +130,8 @@ func TestBytes(t *testing.T) {
 		{"separators", "---\n--- # x\n---\n" + in + "---\n---\n", "---\n--- # x\n---\n" + out + "---\n---\n"},
 		{"directive", "# x\n%YAML 1.1\n---\n" + in, "# x\n%YAML 1.1\n---\n" + out},
 		{"other documents with mistakes", in + "---\n\ta: [\n---\n- \xc3\xbc", out + "---\n\ta: [\n---\n- \xc3\xbc"},
+		{"timeout used behind its new place", v3 + "JoinConfiguration\ndiscovery:\n  timeout: &d 3m0s\n  file: {}\nnodeRegistration: {kubeletExtraArgs: {x: *d}}\n",
+			v4 + "JoinConfiguration\ndiscovery:\n  file: {}\ntimeouts:\n  discovery: &d 3m0s\nnodeRegistration: {kubeletExtraArgs: [{name: x, value: *d}]}\n"},
 		{"tabs and blanks", v3 + "JoinConfiguration\t# a\tb \t\ndiscovery:\t# c\n  timeout:\t3m\t# d \n",
 			v4 + "JoinConfiguration\t# a\tb \t\ndiscovery: {}\t# c\ntimeouts:\n  discovery: 3m\t# d\n"},
 	} {
@@ -167,7 +169,8 @@ func TestRefused(t *testing.T) {
 		{"arguments used elsewhere", cluster + "scheduler:\n  extraArgs: &a {v: '1'}\nx: *a\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
 		{"section used elsewhere", cluster + "scheduler: &a\n  extraArgs: {v: '1'}\nx: {<<: *a}\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
 		{"timeout from elsewhere", join + "x: &a {timeout: 3m}\ndiscovery: *a\n", "in.yaml:4:12: discovery.timeout: cannot be migrated: it comes from an alias"},
-		{"timeout used elsewhere", join + "discovery: {timeout: &a 3m}\nx: *a\n", "in.yaml:3:13: discovery.timeout: cannot be migrated: an alias elsewhere refers to it"},
+		{"name of the timeout used elsewhere", join + "discovery: {&a timeout: 3m}\nx: *a\n", "in.yaml:3:13: discovery.timeout: cannot be migrated: an alias uses it elsewhere too"},
+		{"timeout used before its new place", join + "discovery: {timeout: &a 3m, x: *a}\n", "cannot be migrated: the YAML from here on is written in a way that has no safe edit"},
 		{"timeout over several lines", join + "discovery:\n  timeout: >-\n    3m\n", "discovery.timeout: cannot be migrated: its value is not on one line"},
 		{"timeouts before their time", join + "discovery: {timeout: 3m}\ntimeouts: {}\n", "discovery.timeout: cannot be migrated: there is a field timeouts"},
 		{"the place is taken", v4 + "JoinConfiguration\ndiscovery: {timeout: 1m}\ntimeouts: {discovery: 3m}\n", "in.yaml:3:22: discovery.timeout: cannot be migrated: a field has to go here, and there is one already"},
