@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -57,11 +58,15 @@ func (r *dropInResource) Change(own reconcile.Observation, v reconcile.View) (*r
 	if !ok || svc.Manager != "systemd" || !svc.Found || svc.ExecStart == "" {
 		return nil, nil, nil // nothing is known of the unit
 	}
-	missing := lacks(svc.ServiceState)
+	missing := lacks(svc.ServiceState, credentialServes(v))
 	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.KubeletRestart}
 	switch {
-	case !o.state.Exists() && len(missing) == 0:
+	case !o.state.Exists() && (len(missing) == 0 || flagsFromElsewhere(svc.ServiceState, v)):
 		return nil, nil, nil
+	case !o.state.Exists() && !runsKubelet(svc.ServiceState):
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: "KubeletUnit", Address: KubeletService,
+			Seen: "the unit runs " + svc.ExecStart + " and not the kubelet itself: whether it reads what kubejoin writes cannot be seen",
+			Hint: "make sure that the kubelet gets " + strings.Join(kubeletFlags, " ")}}, nil
 	case !o.state.Exists():
 		c.Action, c.Reason = reconcile.Create, reconcile.Missing
 		c.Summary = "the kubelet's unit lacks " + strings.Join(missing, ", ")
@@ -82,12 +87,29 @@ func (r *dropInResource) Apply(context.Context, reconcile.Change, reconcile.View
 	return r.files.WriteFile(DropInPath, r.content, host.WriteOptions{Mode: dropInMode, UID: 0, GID: 0, DirMode: 0o755})
 }
 
+// runsKubelet tells whether the unit starts the kubelet itself. A wrapper knows
+// what it does, and is not replaced.
+func runsKubelet(s host.ServiceState) bool {
+	program, _, _ := strings.Cut(s.ExecStart, " ")
+	return path.Base(program) == "kubelet"
+}
+
+// flagsFromElsewhere tells whether the flags come from a file of variables that
+// somebody keeps: the command line has variables left, and the kubelet found its
+// credential with them.
+func flagsFromElsewhere(s host.ServiceState, v reconcile.View) bool {
+	return credentialServes(v) && strings.Contains(s.ExecStart, "$")
+}
+
 // lacks lists what a unit does not give the kubelet. Flags may have other
 // values: then somebody chose them.
-func lacks(s host.ServiceState) []string {
+func lacks(s host.ServiceState, bootstrapped bool) []string {
 	var out []string
 	for _, f := range kubeletFlags {
 		name, _, _ := strings.Cut(f, "=")
+		if bootstrapped && f == kubeletFlags[0] {
+			continue // it has its certificate, wherever that came from
+		}
 		if !strings.Contains(s.ExecStart, name+"=") && !strings.Contains(s.ExecStart, name+" ") {
 			out = append(out, name)
 		}

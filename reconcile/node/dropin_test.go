@@ -19,14 +19,16 @@ func TestDropIn(t *testing.T) {
 		want      reconcile.Action
 		summary   string
 	}{
-		"kubeadm's package is there":   {packaged, []string{KubeletFlagsPath}, "", "", ""},
-		"the kubelet's package alone":  {"/usr/bin/kubelet", nil, "", reconcile.Create, "the kubelet's unit lacks --bootstrap-kubeconfig, --kubeconfig, --config, /var/lib/kubelet/kubeadm-flags.env"},
-		"no bootstrap kubeconfig":      {strings.Replace(packaged, "--bootstrap-kubeconfig=/etc/kubernetes/bootstrap-kubelet.conf", "", 1), []string{KubeletFlagsPath}, "", reconcile.Create, "lacks --bootstrap-kubeconfig"},
-		"the flags' file is not read":  {packaged, nil, "", reconcile.Create, "lacks /var/lib/kubelet/kubeadm-flags.env"},
-		"paths of somebody's own":      {"/usr/bin/kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --config /c ", []string{KubeletFlagsPath}, "", "", ""},
-		"ours, and the unit is whole":  {packaged, []string{KubeletFlagsPath}, "same", "", ""},
-		"ours, edited":                 {packaged, []string{KubeletFlagsPath}, "[Service]\n", reconcile.Update, "content or mode differs"},
-		"nothing is known of the unit": {"", nil, "", "", ""},
+		"kubeadm's package is there":     {packaged, []string{KubeletFlagsPath}, "", "", ""},
+		"the kubelet's package alone":    {"/usr/bin/kubelet", nil, "", reconcile.Create, "the kubelet's unit lacks --kubeconfig, --config, /var/lib/kubelet/kubeadm-flags.env"},
+		"flags from a file of variables": {"/usr/bin/kubelet $KUBELET_EXTRA_ARGS", nil, "", "", ""},
+		"a wrapper":                      {"/usr/local/bin/start-kubelet --config=x", nil, "", "", ""},
+		"bootstrapped without the flag":  {"/usr/bin/kubelet --kubeconfig=/etc/kubernetes/kubelet.conf --config=/var/lib/kubelet/config.yaml", []string{KubeletFlagsPath}, "", "", ""},
+		"the flags' file is not read":    {strings.TrimSuffix(packaged, " $KUBELET_KUBEADM_ARGS"), nil, "", reconcile.Create, "lacks /var/lib/kubelet/kubeadm-flags.env"},
+		"paths of somebody's own":        {"/usr/bin/kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --config /c ", []string{KubeletFlagsPath}, "", "", ""},
+		"ours, and the unit is whole":    {packaged, []string{KubeletFlagsPath}, "same", "", ""},
+		"ours, edited":                   {packaged, []string{KubeletFlagsPath}, "[Service]\n", reconcile.Update, "content or mode differs"},
+		"nothing is known of the unit":   {"", nil, "", "", ""},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

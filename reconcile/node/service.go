@@ -77,7 +77,7 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 		}
 	}
 	node := nodeAddress(r.nodeName)
-	if o, ok := v.Observed(node).(nodeObservation); ok && o.seen && o.info == nil && st.Active && st.uptime > registrationGrace && len(c.Because) == 0 && r.credentialServes(v) {
+	if o, ok := v.Observed(node).(nodeObservation); ok && o.seen && o.info == nil && st.Active && st.uptime > registrationGrace && len(c.Because) == 0 && credentialServes(v) {
 		// The kubelet registers its Node only when it starts (behaviour catalogue §9.5 W10).
 		c.Because = append(c.Because, node)
 	}
@@ -125,7 +125,8 @@ func (r *serviceResource) readAtStart(a reconcile.Address) bool {
 	return a.Name() == BootstrapKubeconfigPath || slices.Contains(r.restartFiles, a.Name())
 }
 
-func (r *serviceResource) credentialServes(v reconcile.View) bool {
+// credentialServes tells whether the kubelet needs no other credential.
+func credentialServes(v reconcile.View) bool {
 	o, ok := v.Observed(KubeletCredential).(credentialObservation)
 	return ok && o.State == cluster.CredentialValid && o.wrong == ""
 }
@@ -134,7 +135,7 @@ func (r *serviceResource) credentialServes(v reconcile.View) bool {
 // killed between the two.
 func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) string {
 	paths := r.restartFiles
-	if _, managed := v.Observed(KubeletCredential).(credentialObservation); managed && !r.credentialServes(v) {
+	if _, managed := v.Observed(KubeletCredential).(credentialObservation); managed && !credentialServes(v) {
 		// A kubelet that runs since before does not know its bootstrap credential.
 		paths = append(slices.Clone(paths), BootstrapKubeconfigPath)
 	}
