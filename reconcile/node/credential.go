@@ -235,11 +235,13 @@ func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v re
 			}
 			switch i.State {
 			case cluster.CSRPending, cluster.CSRApproved:
+				// One that an earlier run left has had its moment.
+				grace := min(max(0, pendingGrace-r.ports.Now().Sub(i.Created)), pendingGrace)
 				if pending == nil {
-					pending = time.NewTimer(pendingGrace)
+					pending = time.NewTimer(grace)
 					defer pending.Stop()
 				} else {
-					pending.Reset(pendingGrace)
+					pending.Reset(grace)
 				}
 				stillPending = pending.C
 			case cluster.CSRDenied, cluster.CSRFailed:

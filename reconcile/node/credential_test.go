@@ -120,7 +120,9 @@ func TestCredentialWaitEndsWithAFileEvent(t *testing.T) {
 
 func TestCredentialWait(t *testing.T) {
 	const pendingText = "certificate signing request csr-1 is pending: somebody has to approve it"
-	pending := cluster.CSRInfo{Name: "csr-1", State: cluster.CSRPending}
+	pending := func() cluster.CSRInfo {
+		return cluster.CSRInfo{Name: "csr-1", State: cluster.CSRPending, Created: time.Now()}
+	}
 	tests := map[string]struct {
 		act   func(m *machine)
 		class fault.Class // 0 is success
@@ -132,7 +134,7 @@ func TestCredentialWait(t *testing.T) {
 	}{
 		"approved at once": {
 			act: func(m *machine) {
-				m.api.csrs <- pending
+				m.api.csrs <- pending()
 				time.Sleep(pendingGrace / 2)
 				m.setCredential(m.own())
 				m.files.changed <- struct{}{}
@@ -141,9 +143,9 @@ func TestCredentialWait(t *testing.T) {
 		},
 		"approved by hand": {
 			act: func(m *machine) {
-				m.api.csrs <- pending
+				m.api.csrs <- pending()
 				time.Sleep(time.Minute)
-				m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRIssued}
+				m.api.csrs <- cluster.CSRInfo{Name: "csr-1", State: cluster.CSRIssued, Created: time.Now()}
 				m.setCredential(m.own())
 				m.files.changed <- struct{}{}
 			},
@@ -158,7 +160,7 @@ func TestCredentialWait(t *testing.T) {
 			class: fault.Timeout, err: "no client certificate after 5m0s (timeouts.tlsBootstrap)", hint: "the bootstrap credential stays in place", after: 5 * time.Minute, stays: true,
 		},
 		"never approved": {
-			act:   func(m *machine) { m.api.csrs <- pending },
+			act:   func(m *machine) { m.api.csrs <- pending() },
 			says:  []reconcile.Progress{{Message: pendingText, Hint: "kubectl certificate approve csr-1"}},
 			class: fault.Timeout, err: "no client certificate", hint: "kubectl certificate approve csr-1; the bootstrap credential stays in place", after: 5 * time.Minute, stays: true,
 		},
