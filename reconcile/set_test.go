@@ -214,6 +214,30 @@ func TestWhatBecameUnnecessaryIsSkipped(t *testing.T) {
 	}
 }
 
+// follower changes only because of another change, as a service restarts.
+type follower struct{ value }
+
+func (r *follower) Change(_ Observation, v View) (*Change, []Finding, error) {
+	if v.Changed("a:x") == nil {
+		return nil, nil, nil
+	}
+	return &Change{Address: r.address, Action: Restart, Because: []Address{"a:x"}}, nil, nil
+}
+
+func TestWhatIsSkippedIsNoCause(t *testing.T) {
+	w := newWorld()
+	s := mustSet(t, &value{w: w, address: "a:x", want: "1"},
+		&follower{value{w: w, address: "b:service", want: "restarted", after: []Address{"a:x"}}})
+	c := compute(t, s)
+	if len(c.Changes) != 2 {
+		t.Fatalf("planned: %v", addresses(c.Changes))
+	}
+	w.have["a:x"] = "1" // somebody else did it, and restarted the service
+	if err := s.Apply(t.Context(), c, nil, func(Event) {}); err != nil || len(w.order) != 0 {
+		t.Errorf("err %v, written %v", err, w.order)
+	}
+}
+
 func TestDestructionIsRefusedUntilItIsNamed(t *testing.T) {
 	w := newWorld()
 	harmless := &value{w: w, address: "a:x", want: "1"}
