@@ -34,6 +34,9 @@ const (
 	// Timeout is a wait that ended before what it waited for: a CSR nobody
 	// approved, a kubelet that does not become healthy, a Node that is not Ready.
 	Timeout Class = 10
+	// Unhealthy is a node that has joined, and a control plane component of it
+	// that does not become healthy.
+	Unhealthy Class = 11
 	// Interrupted is a run that the user stopped (128 + SIGINT, as shells have it).
 	Interrupted Class = 130
 )
@@ -59,6 +62,8 @@ func (c Class) String() string {
 		return "credential-refused"
 	case Timeout:
 		return "timeout"
+	case Unhealthy:
+		return "unhealthy"
 	case Interrupted:
 		return "interrupted"
 	}
