@@ -23,6 +23,11 @@ type Options struct {
 	NodeName string
 	// Credential is the node's own. If it is valid, it is used instead of discovery.
 	Credential Credential
+	// Alternative is a second credential of this machine, with another server: a
+	// control plane's kubelet asks its own API server, its admin.conf the
+	// cluster's endpoint. It is tried if the first one's server does not answer or
+	// refuses it.
+	Alternative Credential
 	// Files reads discovery files with an absolute path, and what they refer to.
 	Files Files
 	// LocalFiles reads discovery files with a relative path; the caller decides
@@ -67,8 +72,15 @@ func Connect(ctx context.Context, o Options) (*Client, *State, error) {
 		return nil, nil, err
 	}
 	refused := ""
+	second := o.Alternative.State == CredentialValid
 	if o.Credential.State == CredentialValid {
-		c, st, err := r.asNode(ctx, d)
+		c, st, err := r.asNode(ctx, d, o.Credential, second)
+		if second && (status(err) == http.StatusUnauthorized || fault.ClassOf(err) == fault.Unreachable) {
+			first := err
+			if c, st, err = r.asNode(ctx, d, o.Alternative, false); err == nil {
+				st.Warnings = append(st.Warnings, "asked "+c.address+" instead: "+r.explain("", first).Error())
+			}
+		}
 		if err == nil || status(err) != http.StatusUnauthorized {
 			return c, st, err
 		}
@@ -89,10 +101,13 @@ func Connect(ctx context.Context, o Options) (*Client, *State, error) {
 	return c, st, nil
 }
 
-// asNode reads with the node's own credential. The error of a refused one is
-// a *statusError of 401, and the client is given with it.
-func (r *run) asNode(ctx context.Context, d *discovery) (*Client, *State, error) {
-	own := r.o.Credential
+// alternativeAfter is how long the first of two credentials' server may take.
+const alternativeAfter = 5 * time.Second
+
+// asNode reads with one of the machine's own credentials; more says that there
+// is another to try. The error of a refused one is a *statusError of 401, and
+// the client is given with it.
+func (r *run) asNode(ctx context.Context, d *discovery, own Credential, more bool) (*Client, *State, error) {
 	if err := d.checkOwner(own); err != nil {
 		return nil, nil, err
 	}
@@ -101,7 +116,11 @@ func (r *run) asNode(ctx context.Context, d *discovery) (*Client, *State, error)
 		return nil, nil, err
 	}
 	st := &State{Source: "node credential", Server: own.Server, CA: own.CA}
-	for _, read := range c.readCluster(ctx, st) {
+	budget := r.o.Join.Timeouts.KubernetesAPICall
+	if more {
+		budget = min(budget, alternativeAfter)
+	}
+	for _, read := range c.readCluster(ctx, st, budget) {
 		if read.err == nil {
 			continue
 		}
@@ -112,7 +131,7 @@ func (r *run) asNode(ctx context.Context, d *discovery) (*Client, *State, error)
 		switch {
 		case f.Class == fault.Untrusted, f.Class == fault.Interrupted, f.Class == fault.Timeout:
 			return nil, nil, f
-		case r.o.AllowUnseen,
+		case r.o.AllowUnseen && (f.Class != fault.Unreachable || !more),
 			// A node may read its own Node only, and this may be another's
 			// credential. The planner, who sees both names, says it better.
 			read.object == theNode && status(read.err) == http.StatusForbidden:
@@ -139,7 +158,7 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 	if found.tokenID != "" {
 		who = "the bootstrap token " + found.tokenID
 	}
-	for _, read := range c.readCluster(ctx, st) {
+	for _, read := range c.readCluster(ctx, st, r.o.Join.Timeouts.KubernetesAPICall) {
 		if read.err == nil {
 			continue
 		}
@@ -174,10 +193,9 @@ type read struct {
 // readCluster reads all three, side by side on one connection: the second and
 // third start when the first has been sent. If the first never got that far,
 // they share its error.
-func (c *Client) readCluster(ctx context.Context, st *State) []read {
+func (c *Client) readCluster(ctx context.Context, st *State, budget time.Duration) []read {
 	node := "node " + c.run.o.NodeName
 	reads := []read{{object: kubeadmConfig, what: "kubeadm-config"}, {object: kubeletConfig, what: "kubelet-config"}, {object: theNode, what: node}}
-	budget := c.run.o.Join.Timeouts.KubernetesAPICall
 	try := func(ctx context.Context, i int, f func(context.Context) error) {
 		reads[i].err = c.run.retry(ctx, reads[i].what+" from "+c.address, c.address, budget, f)
 	}
