@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -63,8 +64,46 @@ func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	if err == nil {
 		f.KubeletPath, err = h.find("kubelet")
 	}
+	if h.live {
+		f.Addresses = interfaceAddresses()
+	}
+	f.ProxyEnv = proxyEnv(os.Environ())
+	for _, dir := range CACandidates() {
+		if s, statErr := h.Stat(dir); statErr == nil && s.Kind == Dir {
+			f.CADirs = append(f.CADirs, dir)
+		}
+	}
 	wg.Wait()
 	return f, errors.Join(err, ctx.Err())
+}
+
+// interfaceAddresses is empty if the kernel does not tell.
+func interfaceAddresses() []netip.Addr {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Addr
+	for _, a := range all {
+		if n, ok := a.(*net.IPNet); ok {
+			if addr, ok := netip.AddrFromSlice(n.IP); ok {
+				out = append(out, addr.Unmap())
+			}
+		}
+	}
+	return out
+}
+
+func proxyEnv(environ []string) []string {
+	var out []string
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if strings.HasSuffix(strings.ToLower(name), "_proxy") && value != "" {
+			out = append(out, e)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // DefaultAddress is the address that others reach this machine at: the first

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,6 +16,13 @@ import (
 )
 
 func TestFactsBelowARoot(t *testing.T) {
+	for _, e := range os.Environ() {
+		if name, _, _ := strings.Cut(e, "="); strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("Some_Proxy", "http://proxy:3128")
+	t.Setenv("some_proxy_x", "no")
 	for name, test := range map[string]struct {
 		files map[string]string // content by path; "+x" makes a program, "socket" a socket
 		want  host.Facts
@@ -28,12 +36,16 @@ func TestFactsBelowARoot(t *testing.T) {
 				"run/systemd/system/x":               "",
 				"run/systemd/resolve/resolv.conf":    "",
 				"usr/bin/kubelet":                    "+x",
+				"usr/share/ca-certificates/x":        "",
+				"usr/local/share/ca-certificates":    "not a directory",
+				"etc/pki/tls/certs/x":                "",
 				"var/run/containerd/containerd.sock": "socket",
 				"var/run/cri-dockerd.sock":           "socket",
 			},
 			want: host.Facts{
 				Hostname: "Worker-1", MachineID: "0123456789abcdef", ResolvedActive: true, KubeletPath: "/usr/bin/kubelet",
 				CRISockets: []string{"unix:///var/run/containerd/containerd.sock", "unix:///var/run/cri-dockerd.sock"},
+				CADirs:     []string{"/etc/pki/tls/certs", "/usr/share/ca-certificates"},
 			},
 		},
 		"another machine": {
@@ -70,6 +82,7 @@ func TestFactsBelowARoot(t *testing.T) {
 			got, err := h.Facts(t.Context())
 			must(t, err)
 			test.want.EffectiveUID = os.Geteuid()
+			test.want.ProxyEnv = []string{"Some_Proxy=http://proxy:3128"}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -85,7 +98,7 @@ func TestFactsOfTheLiveMachine(t *testing.T) {
 	must(t, err)
 	name, err := os.Hostname()
 	must(t, err)
-	if got.Hostname != name || got.EffectiveUID != os.Geteuid() {
+	if got.Hostname != name || len(got.Addresses) == 0 || got.EffectiveUID != os.Geteuid() {
 		t.Errorf("%+v", got)
 	}
 }

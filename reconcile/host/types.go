@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"io/fs"
+	"net/netip"
 	"time"
 )
 
@@ -68,6 +69,21 @@ type Facts struct {
 	// KubeletPath is where the kubelet binary is; empty if it is not in the
 	// usual binary directories.
 	KubeletPath string
+	// Addresses are those of this machine's network interfaces. Empty below a
+	// root that is not the live machine.
+	Addresses []netip.Addr
+	// ProxyEnv are this process's proxy variables, as NAME=value, sorted: those
+	// that end in _proxy, in any case, and are not empty. Values may hold
+	// passwords. Behaviour catalogue §5.5.
+	ProxyEnv []string
+	// CADirs are those of the CACandidates that are here.
+	CADirs []string
+}
+
+// CACandidates are the directories beside /etc/ssl/certs in which distributions
+// keep CA certificates, in kubeadm's order. Behaviour catalogue §5.5.
+func CACandidates() []string {
+	return []string{"/etc/pki/ca-trust", "/etc/pki/tls/certs", "/etc/ca-certificates", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"}
 }
 
 // ServiceState is what the service manager says of a unit.
