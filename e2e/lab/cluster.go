@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 )
@@ -98,9 +97,9 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Audit.machines = append(c.Audit.machines, m)
-	c.Audit.sentinel = func(ctx context.Context, path string) error {
-		return m.Run(ctx, "kubectl get --raw "+path).Err()
+	c.Audit.Add(m)
+	c.Audit.sentinel = func(ctx context.Context, server *Machine, path string) error {
+		return m.Run(ctx, "kubectl --server=https://"+server.Address+":6443 --request-timeout=10s get --raw "+path).Err()
 	}
 	if err := c.LearnSecrets(ctx, m); err != nil {
 		return nil, err
@@ -142,7 +141,7 @@ func (c *Cluster) Token(ctx context.Context, ttl time.Duration, groups ...string
 	}
 	// kube-controller-manager signs cluster-info with it in its own time; kubeadm join looks again only after 5 s.
 	id, _, _ := strings.Cut(token, ".")
-	return token, poll(ctx, 10*time.Second, func() error {
+	return token, poll(ctx, time.Minute, func() error {
 		info, err := c.Kubectl(ctx, "get configmap cluster-info --namespace=kube-public --output=yaml")
 		if err == nil && !strings.Contains(info, "jws-kubeconfig-"+id) {
 			err = fmt.Errorf("cluster-info is not signed with token %s", id)
@@ -176,11 +175,8 @@ func (c *Cluster) KubeadmJoinControlPlane(ctx context.Context, m *Machine) error
 	if err != nil {
 		return err
 	}
-	if err := c.kubeadmJoin(ctx, m, join+" --control-plane --certificate-key "+c.CertificateKey); err != nil {
-		return err
-	}
-	c.Audit.machines = append(c.Audit.machines, m)
-	return nil
+	c.Audit.Add(m)
+	return c.kubeadmJoin(ctx, m, join+" --control-plane --certificate-key "+c.CertificateKey)
 }
 
 func (c *Cluster) kubeadmJoin(ctx context.Context, m *Machine, join string) error {
@@ -248,7 +244,7 @@ func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
 			return err
 		}
 	}
-	c.Audit.machines = slices.DeleteFunc(c.Audit.machines, func(other *Machine) bool { return other == m })
+	c.Audit.Remove(m)
 	_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
 	return err
 }
