@@ -54,6 +54,7 @@ func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {
 			made++
 		}
 		p.Event(e)
+		stepHook(e)
 	})
 	stop()
 	if err != nil {
