@@ -168,7 +168,7 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 		}
 		st.Unseen = append(st.Unseen, Unseen{What: read.what, Why: f.Error()})
 	}
-	if err := found.addBootstrap(st); err != nil {
+	if err := found.addBootstrap(st, r.o.Join.ControlPlane); err != nil {
 		return nil, nil, err
 	}
 	return c, st, nil
@@ -342,5 +342,6 @@ func nodeInfo(n *corev1.Node) *NodeInfo {
 	for _, a := range n.Status.Addresses {
 		info.Addresses = append(info.Addresses, a.Address)
 	}
+	info.Marks = nodeMarks(n)
 	return info
 }

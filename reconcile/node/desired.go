@@ -44,7 +44,7 @@ type Input struct {
 	Patches *patch.Set // nil means none
 }
 
-// Desired is what a worker should be.
+// Desired is what a node's kubelet should be.
 type Desired struct {
 	NodeName string // as the kubelet registers it
 	// HealthzAddress is the host:port at which the kubelet tells whether it is
@@ -78,17 +78,13 @@ type File struct {
 	Sensitive bool
 }
 
-// Compute is the desired state of a worker. What could not be read of the
+// Compute is the desired state of a node's kubelet. What could not be read of the
 // cluster leaves out the files that depend on it and gives a finding named
 // FindingNotCompared. The error has class fault.InvalidConfig for a published
 // configuration, an argument or a patch that cannot be used, and
 // fault.Untrusted for a cluster without a usable CA.
 func Compute(in Input) (*Desired, []reconcile.Finding, error) {
 	cfg := in.Config
-	if cfg.ControlPlane != nil {
-		return nil, nil, fault.New(fault.InvalidConfig, "control planes are not supported").At("controlPlane").
-			WithHint("remove controlPlane to join this machine as a worker")
-	}
 	socket := cfg.NodeRegistration.CRISocket
 	if socket == "" {
 		return nil, nil, fault.New(fault.InvalidConfig, "no container runtime endpoint").At("nodeRegistration.criSocket")

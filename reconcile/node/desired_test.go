@@ -154,8 +154,6 @@ func TestComputeRefuses(t *testing.T) {
 		class fault.Class
 		want  string
 	}{
-		"control plane": {func(in *Input) { in.Config.ControlPlane = &kubeadm.JoinControlPlane{} },
-			fault.InvalidConfig, "controlPlane: control planes are not supported"},
 		"no runtime": {func(in *Input) { in.Config.NodeRegistration.CRISocket = "" },
 			fault.InvalidConfig, "nodeRegistration.criSocket: no container runtime endpoint"},
 		"broken CA": {func(in *Input) { in.Cluster.CA = in.Cluster.CA[:len(in.Cluster.CA)/2] },

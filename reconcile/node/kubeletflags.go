@@ -20,7 +20,8 @@ func kubeletArgs(cfg *kubeadm.JoinConfiguration, hostname string) ([]kubeadm.Arg
 	if name := kubeadm.EffectiveNodeName(cfg); name != strings.ToLower(strings.TrimSpace(hostname)) {
 		base = append(base, kubeadm.Arg{Name: "hostname-override", Value: name})
 	}
-	if taints := cfg.NodeRegistration.Taints; len(taints) > 0 {
+	// A control plane is marked once it is registered: see node-marks.
+	if taints := cfg.NodeRegistration.Taints; len(taints) > 0 && cfg.ControlPlane == nil {
 		var list []string
 		for _, t := range taints {
 			list = append(list, t.ToString())
