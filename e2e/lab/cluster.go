@@ -99,7 +99,7 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	}
 	c.Audit.Add(m)
 	c.Audit.sentinel = func(ctx context.Context, server *Machine, path string) error {
-		return m.Run(ctx, "kubectl --server=https://"+server.Address+":6443 --request-timeout=10s get --raw "+path).Err()
+		return m.Run(ctx, "timeout 10 kubectl --server=https://"+server.Address+":6443 get --raw "+path).Err()
 	}
 	if err := c.LearnSecrets(ctx, m); err != nil {
 		return nil, err
