@@ -1,0 +1,81 @@
+package etcd
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kubejoin/kubejoin/fault"
+)
+
+// Voter is a member that counts for quorum.
+type Voter struct {
+	Member
+	Healthy bool
+}
+
+// Majority is how many of a number of voters have to agree.
+func Majority(voters int) int { return voters/2 + 1 }
+
+// CanChange refuses any change of the membership while no majority of the
+// voters is healthy: it could not be committed, and would be applied at a moment
+// that nobody chose.
+func CanChange(voters []Voter) error { return enough(voters, "the cluster has no quorum") }
+
+// CanAdd refuses to add a voter, such as a promoted learner, if the cluster
+// would not have a majority with it.
+func CanAdd(voters []Voter, added Voter) error {
+	if err := CanChange(voters); err != nil {
+		return err
+	}
+	return enough(append(voters[:len(voters):len(voters)], added), "with "+added.String()+" as a voter the cluster would lose its quorum")
+}
+
+// CanRemove refuses to remove members if the cluster would lose its majority by
+// it, at the end or on the way there: they are removed one after the other.
+func CanRemove(voters []Voter, ids ...uint64) error {
+	left := voters
+	for _, id := range ids {
+		i := index(left, id)
+		if i < 0 {
+			continue // a learner does not count
+		}
+		if err := CanChange(left); err != nil {
+			return err
+		}
+		gone := left[i]
+		left = append(left[:i:i], left[i+1:]...)
+		if len(left) == 0 {
+			return fault.New(fault.Conflict, "%s is the only voter: without it there is no cluster", gone)
+		}
+		if err := enough(left, "without "+gone.String()+" the cluster would lose its quorum"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func index(voters []Voter, id uint64) int {
+	for i, v := range voters {
+		if v.ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func enough(voters []Voter, otherwise string) error {
+	var bad []string
+	for _, v := range voters {
+		if !v.Healthy {
+			bad = append(bad, v.String())
+		}
+	}
+	if healthy := len(voters) - len(bad); healthy < Majority(len(voters)) {
+		text := fmt.Sprintf("%s: %d of %d voters would have to be healthy, and %d are", otherwise, Majority(len(voters)), len(voters), healthy)
+		if len(bad) > 0 {
+			text += "; not healthy: " + strings.Join(bad, ", ")
+		}
+		return fault.New(fault.Conflict, "%s", text).WithHint("bring these members back first: `crictl ps -a --name etcd` on their machines says what they do")
+	}
+	return nil
+}
