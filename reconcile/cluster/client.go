@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -48,6 +47,7 @@ type Client struct {
 	run     *run
 	base    *url.URL
 	address string // host:port
+	who     string // whose credential it is, for errors
 	http    *http.Client
 }
 
@@ -70,10 +70,14 @@ func (r *run) clientOf(credential Credential) (*Client, error) {
 		return nil, fault.New(fault.Internal, "the node's credential %w", err)
 	}
 	context := config.Contexts[config.CurrentContext]
-	return r.client(access{
+	c, err := r.client(access{
 		clusterName: context.Cluster, contextName: config.CurrentContext, userName: context.AuthInfo,
 		cluster: *config.Clusters[context.Cluster], user: config.AuthInfos[context.AuthInfo],
 	})
+	if err == nil {
+		c.who = credential.owner()
+	}
+	return c, err
 }
 
 // client opens no connection yet.
@@ -147,45 +151,6 @@ func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {
 	case <-req.Context().Done():
 		return nil, req.Context().Err()
 	}
-}
-
-// open sends a GET; the caller closes the body of an answer of 200. Any other
-// is a *statusError.
-func (c *Client) open(ctx context.Context, path string, query url.Values) (*http.Response, error) {
-	u := c.base.JoinPath(path)
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		defer resp.Body.Close()
-		return nil, c.run.refusal(resp)
-	}
-	return resp, nil
-}
-
-// get reads one object, once.
-func (c *Client) get(ctx context.Context, path string, into any) error {
-	resp, err := c.open(ctx, path, nil)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	body, err := c.run.body(resp.Body, c.address)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fault.New(fault.Unreachable, "the answer is not that of an API server: %s", c.run.clean(err.Error())).At(c.address).
-			WithHint("check that this is the address of an API server, and what a proxy in between does")
-	}
-	return nil
 }
 
 // body reads a bounded answer.

@@ -158,6 +158,7 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 	if found.tokenID != "" {
 		who = "the bootstrap token " + found.tokenID
 	}
+	c.who = who
 	for _, read := range c.readCluster(ctx, st, r.o.Join.Timeouts.KubernetesAPICall) {
 		if read.err == nil {
 			continue

@@ -17,7 +17,7 @@ func (c *Client) Node(ctx context.Context, name string) (*NodeInfo, error) {
 	r.err = c.run.retry(ctx, r.what+" from "+c.address, c.address, c.run.o.Join.Timeouts.KubernetesAPICall,
 		func(ctx context.Context) error { return c.readNode(ctx, name, st) })
 	if r.err != nil {
-		return nil, c.explainRead(r, "the node's credential")
+		return nil, c.explainRead(r, c.user())
 	}
 	return st.Node, nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
@@ -62,6 +64,51 @@ type NodeInfo struct {
 	NotReadyReason string
 	Addresses      []string
 	Created        time.Time
+	Marks          NodeMarks
+}
+
+// NodeMarks are what says which role a Node has and what may run on it.
+type NodeMarks struct {
+	// ResourceVersion is the state of the whole Node that was read.
+	ResourceVersion string
+	Labels          map[string]string
+	Taints          []corev1.Taint
+	// Managed are the marks that kubejoin set, as the Node itself records it.
+	Managed ManagedMarks
+}
+
+// ManagedMarks are the keys of marks. It is the annotation ManagedAnnotation.
+type ManagedMarks struct {
+	Labels []string `json:"labels,omitempty"`
+	// Taints in the form key:effect; a Node has at most one of each.
+	Taints []string `json:"taints,omitempty"`
+}
+
+// MarksPatch is a change of a Node's marks.
+type MarksPatch struct {
+	// ResourceVersion that the patch was computed for.
+	ResourceVersion string
+	// Labels to set; nil removes one.
+	Labels map[string]*string
+	// Taints, if not nil, is the complete list.
+	Taints *[]corev1.Taint
+	// Managed is recorded on the Node.
+	Managed ManagedMarks
+}
+
+// EtcdEndpoint is where one member of the cluster's etcd serves.
+type EtcdEndpoint struct {
+	Node      string
+	PodName   string
+	ClientURL string
+}
+
+// RBACGap is something that a control plane may not do in this cluster, because
+// an older release made it.
+type RBACGap struct {
+	Seen string
+	// Command mends it.
+	Command string
 }
 
 // CredentialState is what a kubelet.conf is worth.
