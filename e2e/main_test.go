@@ -34,7 +34,7 @@ var shared = sync.OnceValues(func() (*fixture, error) {
 	if err != nil {
 		return nil, err
 	}
-	canary = &l.Canary
+	canary = l.Canary
 	cluster, err := l.Init(ctx, "cp1")
 	return &fixture{Lab: l, cluster: cluster, kubejoin: sync.OnceValue(func() error {
 		return l.InstallKubejoin(context.Background(), "..")

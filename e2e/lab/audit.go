@@ -25,6 +25,7 @@ type Request struct {
 	URI       string // with its query
 	UserAgent string
 	Source    string // IP address it came from
+	Server    string // machine of the API server
 	Code      int    // HTTP status of the answer; 0 if there was none yet
 }
 
@@ -185,7 +186,7 @@ func (a *Audit) read(servers []*Machine, mark Mark) ([]Request, error) {
 			if err := json.Unmarshal(line, &event); err != nil {
 				return nil, fmt.Errorf("%s: audit log: %w", m.Name, err)
 			}
-			r := Request{event.Verb, event.User.Username, event.RequestURI, event.UserAgent, "", event.ResponseStatus.Code}
+			r := Request{event.Verb, event.User.Username, event.RequestURI, event.UserAgent, "", m.Name, event.ResponseStatus.Code}
 			if len(event.SourceIPs) > 0 {
 				r.Source = event.SourceIPs[0]
 			}

@@ -131,11 +131,11 @@ func goBuild(ctx context.Context, dir string, requires, programs []string, ldfla
 	return err
 }
 
-// buildKubejoin builds the program under test from its checkout into dir, as it is released.
-func buildKubejoin(ctx context.Context, checkout, dir string) error {
-	return step("build kubejoin", func() error {
-		_, err := hostIn(ctx, checkout, []string{"CGO_ENABLED=0", "GOWORK=off"},
-			"go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(dir, "kubejoin"), ".")
+// buildKubejoin builds the program under test from its checkout into dir, as it is released but for the flags.
+func buildKubejoin(ctx context.Context, checkout, dir, name string, flags ...string) error {
+	return step("build "+name, func() error {
+		args := slices.Concat([]string{"build", "-trimpath", "-ldflags", "-s -w"}, flags, []string{"-o", filepath.Join(dir, name), "."})
+		_, err := hostIn(ctx, checkout, []string{"CGO_ENABLED=0", "GOWORK=off"}, "go", args...)
 		return err
 	})
 }

@@ -23,7 +23,7 @@ type Cluster struct {
 	ControlPlane *Machine
 	// Audit is the record of every request to the API servers.
 	Audit *Audit
-	// CertificateKey decrypts the kubeadm-certs Secret, for two hours.
+	// CertificateKey decrypts the kubeadm-certs Secret, for two hours. UploadCerts makes another one.
 	CertificateKey string
 	// CAHash is the pin of the cluster CA, as --discovery-token-ca-cert-hash takes it.
 	CAHash string
@@ -79,11 +79,7 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := make([]byte, 32)
-	if _, err := rand.Read(key); err != nil {
-		return nil, err
-	}
-	c := &Cluster{ControlPlane: m, Audit: &Audit{}, CertificateKey: hex.EncodeToString(key), lab: l}
+	c := &Cluster{ControlPlane: m, Audit: &Audit{}, CertificateKey: newCertificateKey(), lab: l}
 	token := newToken()
 	l.Canary.Add("certificate key", c.CertificateKey)
 	l.Canary.Add("bootstrap token", token)
@@ -119,6 +115,13 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
 	c.CAHash = "sha256:" + hex.EncodeToString(sum[:])
 	return c, nil
+}
+
+// newCertificateKey returns a random key.
+func newCertificateKey() string {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails
+	return hex.EncodeToString(key)
 }
 
 // newToken returns a bootstrap token of random characters.
@@ -228,23 +231,4 @@ func (c *Cluster) LearnSecrets(ctx context.Context, m *Machine) error {
 		}
 	}
 	return nil
-}
-
-// RemoveControlPlane takes a control plane out of the cluster: its etcd member and its Node. A machine that
-// is closed without it costs etcd a vote.
-func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
-	const etcdctl = "ETCDCTL_ENDPOINTS=https://127.0.0.1:2379 ETCDCTL_CACERT=/etc/kubernetes/pki/etcd/ca.crt " +
-		"ETCDCTL_CERT=/etc/kubernetes/pki/etcd/server.crt ETCDCTL_KEY=/etc/kubernetes/pki/etcd/server.key etcdctl "
-	res := c.ControlPlane.Run(ctx, etcdctl+"member list | grep ', https://"+m.Address+":2380,' | cut -d, -f1")
-	if err := res.Err(); err != nil {
-		return err
-	}
-	if id := strings.TrimSpace(res.Stdout); id != "" {
-		if err := c.ControlPlane.Run(ctx, etcdctl+"member remove "+id).Err(); err != nil {
-			return err
-		}
-	}
-	c.Audit.Remove(m)
-	_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
-	return err
 }

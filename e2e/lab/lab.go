@@ -41,14 +41,19 @@ func hosts() string {
 // Lab is the machines of one run and their network.
 type Lab struct {
 	// Canary holds every secret the lab knows of and every output it saw.
-	Canary Canary
+	Canary *Canary
 
-	base     *Base
-	run      string // directory
-	netns    string // name
-	layers   []string
+	base  *Base
+	run   string // directory
+	netns string // name
+	*inventory
+}
+
+// inventory is what the machines of all versions share.
+type inventory struct {
 	mu       sync.Mutex
 	machines map[string]*Machine
+	programs string // layer with the program under test; empty without it
 }
 
 // New makes the network of a lab. The process must have been started by Main, which
@@ -58,7 +63,7 @@ func New(ctx context.Context, base *Base) (*Lab, error) {
 	if run == "" {
 		return nil, errors.New("not started by lab.Main: nothing would take the lab down")
 	}
-	l := &Lab{base: base, run: run, netns: prefix(run), layers: base.layers, machines: map[string]*Machine{}}
+	l := &Lab{Canary: &Canary{}, base: base, run: run, netns: prefix(run), inventory: &inventory{machines: map[string]*Machine{}}}
 	for _, args := range [][]string{
 		{"netns", "add", l.netns},
 		{"-n", l.netns, "link", "set", "lo", "up"},
@@ -73,14 +78,40 @@ func New(ctx context.Context, base *Base) (*Lab, error) {
 	return l, nil
 }
 
-// InstallKubejoin builds the program under test from its checkout. Machines booted later
-// have it as /usr/local/bin/kubejoin.
+// Of returns the same lab for machines of another version of Kubernetes. They are in one network, so no two machines have
+// the same name.
+func (l *Lab) Of(base *Base) *Lab {
+	other := *l
+	other.base = base
+	return &other
+}
+
+// InstallKubejoin builds the program under test from its checkout. Machines booted later have it as
+// /usr/local/bin/kubejoin, and beside it kubejoin-stephook, which ends itself at the step that KUBEJOIN_STEP names.
 func (l *Lab) InstallKubejoin(ctx context.Context, checkout string) error {
 	layer := filepath.Join(l.run, "kubejoin")
 	bin := filepath.Join(layer, "usr/local/bin")
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
-	l.layers = append([]string{layer}, l.base.layers...)
-	return buildKubejoin(ctx, checkout, bin)
+	if err := buildKubejoin(ctx, checkout, bin, "kubejoin"); err != nil {
+		return err
+	}
+	if err := buildKubejoin(ctx, checkout, bin, "kubejoin-stephook", "-tags", "stephook"); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.programs = layer
+	return nil
+}
+
+// layers are those of a machine's root, topmost first.
+func (l *Lab) layers() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.programs == "" {
+		return l.base.layers
+	}
+	return append([]string{l.programs}, l.base.layers...)
 }

@@ -67,7 +67,7 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 		}
 	}
 	root := filepath.Join(dir, "root")
-	options := "lowerdir=" + strings.Join(m.lab.layers, ":") + ",upperdir=" + filepath.Join(dir, "upper") + ",workdir=" + filepath.Join(dir, "work")
+	options := "lowerdir=" + strings.Join(m.lab.layers(), ":") + ",upperdir=" + filepath.Join(dir, "upper") + ",workdir=" + filepath.Join(dir, "work")
 	if err := unix.Mount("overlay", root, "overlay", 0, options); err != nil {
 		return fmt.Errorf("overlay on %s, which must be on a disk such as ext4, not itself an overlay: %w", CacheDir(), err)
 	}
@@ -195,6 +195,22 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		// With --keep-unit, systemd-nspawn leaves starting it again to whoever started it.
 		return m.powerOn(ctx)
 	})
+}
+
+// CutPower ends the machine as if its power was cut; what it wrote stays, also what it did not tell its disk to keep.
+// PowerOn starts it again.
+func (m *Machine) CutPower() error {
+	if err := killCgroup(m.group()); err != nil {
+		return err
+	}
+	<-m.ended
+	m.leader = 0 // a number that other processes may get
+	return os.RemoveAll("/run/systemd/nspawn/propagate/" + machineName(m.lab.run, m.Name))
+}
+
+// PowerOn starts a machine whose power was cut, and waits until containerd answers.
+func (m *Machine) PowerOn(ctx context.Context) error {
+	return step("power on "+m.Name, func() error { return m.powerOn(ctx) })
 }
 
 // Close ends the machine as if its power was cut, and deletes it.
