@@ -76,14 +76,14 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-func TestInitialCluster(t *testing.T) {
+func TestPeers(t *testing.T) {
 	c := Cluster{Members: []Member{
 		{ID: 1, Name: "cp1", PeerURLs: []string{"https://10.0.0.1:2380"}},
 		{ID: 0xab, PeerURLs: []string{"https://10.0.0.2:2380"}, Learner: true},
 		{ID: 3, PeerURLs: []string{"https://10.0.0.3:2380"}, Learner: true},
 	}}
-	want := "cp1=https://10.0.0.1:2380,ab=https://10.0.0.2:2380,cp3=https://10.0.0.3:2380"
-	if got := c.InitialCluster("https://10.0.0.3:2380", "cp3"); got != want {
+	want := "[{cp1 https://10.0.0.1:2380} {ab https://10.0.0.2:2380} {cp3 https://10.0.0.3:2380}]"
+	if got := fmt.Sprint(c.Peers("https://10.0.0.3:2380", "cp3")); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -124,11 +124,14 @@ func (c *Cluster) Unreachable() []string {
 	return out
 }
 
-// InitialCluster is the value of etcd's initial-cluster for a member that is
-// about to start: its own entry carries the name it will have, and members that
-// have not started are named by their ID (behaviour catalogue §5.8).
-func (c *Cluster) InitialCluster(peerURL, name string) string {
-	var out []string
+// Peer is an entry of etcd's initial-cluster.
+type Peer struct{ Name, URL string }
+
+// Peers are the entries of initial-cluster for a member that is about to start:
+// its own carries the name that it will have, and members that have not started
+// are named by their ID (behaviour catalogue §5.8).
+func (c *Cluster) Peers(peerURL, name string) []Peer {
+	var out []Peer
 	for _, m := range c.Members {
 		n := m.Name
 		switch {
@@ -138,8 +141,8 @@ func (c *Cluster) InitialCluster(peerURL, name string) string {
 			n = m.HexID()
 		}
 		for _, u := range m.PeerURLs {
-			out = append(out, n+"="+u)
+			out = append(out, Peer{Name: n, URL: u})
 		}
 	}
-	return strings.Join(out, ",")
+	return out
 }
