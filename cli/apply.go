@@ -20,19 +20,24 @@ half-written, and the next one goes on from there. What destroys something is
 refused until --allow names it.`,
 		Example: `  kubejoin apply -f join.yaml
   kubejoin apply -f join.yaml --wait=ready`,
-		Args: noArgs,
+		Args: endpointOnly,
 	}
 	f := addJoinFlags(c)
-	f.addApplyFlags()
-	f.addCluster()
-	c.RunE = func(c *cobra.Command, _ []string) error { return f.apply(c, g.printer()) }
+	f.addWait()
+	f.addAllow()
+	f.addCluster("as for plan; only with --rootfs")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		f.takeEndpoint(args)
+		return f.apply(c, g.printer())
+	}
 	return c
 }
 
-// addCluster gives apply the offline cluster too: below --rootfs it prepares an
-// image without any network.
-func (f *joinFlags) addCluster() {
-	f.cmd.Flags().StringVar(&f.cluster, "cluster", "", "as for plan; only with --rootfs")
+// addCluster adds the cluster that is a file. apply has it too: below --rootfs it
+// prepares an image without any network.
+func (f *joinFlags) addCluster(usage string) {
+	f.cmd.Flags().StringVar(&f.cluster, "cluster", "", usage)
+	_ = f.cmd.MarkFlagFilename("cluster", "yaml", "yml", "json") // the error is for a flag that is not there
 }
 
 func (f *joinFlags) apply(c *cobra.Command, p *report.Printer) error {

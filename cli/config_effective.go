@@ -1,13 +1,8 @@
 package cli
 
 import (
-	"strconv"
-	"strings"
-
 	"github.com/spf13/cobra"
 
-	"github.com/kubejoin/kubejoin/apis/load"
-	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile/explain"
 	"github.com/kubejoin/kubejoin/reconcile/report"
 	"github.com/kubejoin/kubejoin/reconcile/session"
@@ -15,20 +10,19 @@ import (
 
 func newConfigPrintEffective(g *globals) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "effective -f join.yaml",
+		Use:   "effective [-f join.yaml] [HOST:PORT]",
 		Short: "Print a configuration after its defaults, with the source of each value",
 		Long: `Print a configuration as plan and apply use it: after defaults, detection and
 flags, each value with its source as a comment. Secrets are masked. Nothing is
 validated; kubejoin config validate does that.`,
 		Example: `  kubejoin config print effective -f join.yaml
-  kubejoin config print effective -f join.yaml --node-name worker-7 -o json`,
-		Args: noArgs,
+  kubejoin config print effective -f join.yaml --node-name worker-7 -o json
+  kubejoin config print effective cp1:6443 --token-file token --discovery-token-unsafe-skip-ca-verification`,
+		Args: endpointOnly,
 	}
 	f := addJoinFlags(c)
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if f.config == "" {
-			return fault.New(fault.InvalidConfig, "there is no configuration to print").WithHint("give a file with -f join.yaml")
-		}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		f.takeEndpoint(args)
 		p := g.printer()
 		join, _, err := f.load(p)
 		if err != nil {
@@ -40,7 +34,6 @@ validated; kubejoin config validate does that.`,
 		}
 		e := explain.Join(explain.Input{
 			Join:     join,
-			Flag:     func(path string) string { return f.flagOf(path, join) },
 			Detected: detected,
 		})
 		if report.Format(g.output) == report.JSON {
@@ -55,46 +48,6 @@ validated; kubejoin config validate does that.`,
 		return nil
 	}
 	return c
-}
-
-// flagOf names the flag that set a field; empty if none did.
-func (f *joinFlags) flagOf(path string, join *load.Join) string {
-	given := func(names ...string) string {
-		for _, name := range names {
-			if f.cmd.Flags().Changed(name) {
-				return "--" + name
-			}
-		}
-		return ""
-	}
-	switch field, rest, _ := strings.Cut(path, "["); field {
-	case "discovery.file.kubeConfigPath":
-		return given("discovery-file")
-	case "discovery.bootstrapToken.token":
-		return given("discovery-token", "token")
-	case "discovery.bootstrapToken.caCertHashes":
-		return given("discovery-token-ca-cert-hash")
-	case "discovery.bootstrapToken.unsafeSkipCAVerification":
-		return given("discovery-token-unsafe-skip-ca-verification")
-	case "discovery.tlsBootstrapToken":
-		return given("tls-bootstrap-token", "token", "discovery-token")
-	case "nodeRegistration.name":
-		return given("node-name")
-	case "nodeRegistration.criSocket":
-		return given("cri-socket")
-	case "nodeRegistration.ignorePreflightErrors":
-		// The flag's names stand behind those of the file.
-		all, own := len(join.Config.NodeRegistration.IgnorePreflightErrors), len(f.ignorePreflightErrors)
-		if i, err := strconv.Atoi(strings.TrimSuffix(rest, "]")); err == nil && i < all-own {
-			return ""
-		}
-		return given("ignore-preflight-errors")
-	case "patches.directory":
-		return given("patches")
-	case "skipPhases":
-		return given("skip-phases")
-	}
-	return ""
 }
 
 // jsonValue is one value of `config print effective -o json`.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 
@@ -10,60 +11,82 @@ import (
 	"github.com/kubejoin/kubejoin/apis/kubeadm/v1beta4"
 	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/node"
 	"github.com/kubejoin/kubejoin/reconcile/report"
 	"github.com/kubejoin/kubejoin/reconcile/session"
 )
 
-// joinFlags are kubeadm join's flags for a worker, under its names, and ours.
+// joinFlags are kubeadm join's flags, under its names, and ours.
 type joinFlags struct {
 	cmd    *cobra.Command
 	config string
 	rootfs string
 
 	nodeName, criSocket, patches      string
-	token, discoveryToken, tlsToken   string
 	discoveryFile                     string
 	caCertHashes                      []string
 	unsafeSkipCA, dryRun              bool
 	ignorePreflightErrors, skipPhases []string
+	controlPlane                      bool
+	advertiseAddress                  string
+	bindPort                          int32
 	cluster, wait                     string
 	allow                             []string
 	detailedExitCode                  bool
-	endpoint                          string
-	takesEndpoint                     bool // as an argument
+	out                               string
+	endpoint                          string // the argument HOST:PORT
+	namesEndpoint                     bool   // whoever calls it without a configuration means to give HOST:PORT
+
+	secretFlags
 }
 
 func addJoinFlags(c *cobra.Command) *joinFlags {
 	f := &joinFlags{cmd: c}
 	fs := c.Flags()
+	fs.SortFlags = false
 	fs.StringVarP(&f.config, "config", "f", "", `file with a JoinConfiguration; "-" is standard input`)
 	fs.StringVar(&f.rootfs, "rootfs", "", "directory that is the machine's root file system; all paths of the machine lie below it")
 	fs.StringVar(&f.nodeName, "node-name", "", "name of the Node (default: the hostname)")
 	fs.StringVar(&f.criSocket, "cri-socket", "", "socket of the container runtime (default: the one that answers)")
 	fs.StringVar(&f.patches, "patches", "", `directory with files named "target[suffix][+patchtype].extension"`)
-	fs.StringVar(&f.token, "token", "", "token for both discovery and TLS bootstrap, where those are not given")
-	fs.StringVar(&f.discoveryToken, "discovery-token", "", "token that validates the cluster's information")
-	fs.StringVar(&f.tlsToken, "tls-bootstrap-token", "", "token that the kubelet asks for its certificate with")
+	f.addTokens(fs)
 	fs.StringVar(&f.discoveryFile, "discovery-file", "", "file or https URL of a kubeconfig that says where the cluster is")
 	fs.StringSliceVar(&f.caCertHashes, "discovery-token-ca-cert-hash", nil, `accept only a cluster whose CA has this public key ("sha256:<hex>"); may be repeated`)
 	fs.BoolVar(&f.unsafeSkipCA, "discovery-token-unsafe-skip-ca-verification", false, "accept any CA that the token signs for")
-	fs.StringSliceVar(&f.ignorePreflightErrors, "ignore-preflight-errors", nil, `checks whose errors do not stop apply, or "all"`)
-	fs.StringSliceVar(&f.skipPhases, "skip-phases", nil, "phases whose resources are not managed")
-	fs.SortFlags = false
+	fs.BoolVar(&f.controlPlane, "control-plane", false, "make this machine a control plane")
+	fs.StringVar(&f.advertiseAddress, "apiserver-advertise-address", "", "address that a control plane's API server is reached at (default: that of the default route)")
+	fs.Int32Var(&f.bindPort, "apiserver-bind-port", kubeadm.DefaultBindPort, "port that a control plane's API server listens on")
+	f.addCertificateKey(fs)
+	fs.StringSliceVar(&f.ignorePreflightErrors, "ignore-preflight-errors", nil, `checks whose errors do not stop apply, or "all"; in addition to those of the file`)
+	fs.StringSliceVar(&f.skipPhases, "skip-phases", nil, "phases whose resources are not managed; instead of those of the file")
+	fs.BoolVar(&f.dryRun, "dry-run", false, "print the plan and change nothing")
+	f.complete()
 	return f
 }
 
-func (f *joinFlags) addApplyFlags() {
-	fs := f.cmd.Flags()
-	fs.StringSliceVar(&f.allow, "allow", nil, "destructive changes to make nevertheless, by the name that the plan gives them: "+strings.Join(node.AllowNames(), ", "))
-	fs.StringVar(&f.wait, "wait", string(node.WaitRegistered), `when it is done: "registered" (the Node exists) or "ready" (it is Ready)`)
-	fs.BoolVar(&f.dryRun, "dry-run", false, "print the plan and change nothing")
+func (f *joinFlags) addWait() {
+	f.cmd.Flags().StringVar(&f.wait, "wait", string(node.WaitRegistered), `when apply is done: "registered" (the Node exists) or "ready" (it is Ready)`)
+	f.completeWords("wait", string(node.WaitRegistered), string(node.WaitReady))
+}
+
+func (f *joinFlags) addAllow() {
+	f.cmd.Flags().StringSliceVar(&f.allow, "allow", nil, "destructive changes to make nevertheless, by the name that the plan gives them: "+strings.Join(node.AllowNames(), ", "))
+	f.completeWords("allow", node.AllowNames()...)
 }
 
 // load reads the configuration: the file with the flags on top, or the flags alone.
 // The second result is where the relative paths of the configuration start.
 func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
+	if err := f.oneReader(); err != nil {
+		return nil, "", err
+	}
+	if f.config == "" && f.endpoint == "" && f.discoveryFile == "" {
+		return nil, "", f.nowhere()
+	}
+	if err := f.resolve(f.cmd); err != nil {
+		return nil, "", err
+	}
 	base := "."
 	if f.config != "" && f.config != "-" {
 		base = filepath.Dir(f.config)
@@ -72,38 +95,57 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	override := func(c *kubeadm.JoinConfiguration) { f.override(c, base) }
+	override := &load.Override{Apply: func(c *kubeadm.JoinConfiguration) { f.override(c, base) }}
+	var join *load.Join
+	override.Setter = func(path string) string { return f.flagOf(path, join) }
 	if f.config == "" {
-		join, err := load.FromObject(&v1beta4.JoinConfiguration{})
+		join = load.FromObject(&v1beta4.JoinConfiguration{}, override)
+	} else {
+		name, data, err := session.ReadConfiguration(f.cmd.Context(), f.config, f.cmd.InOrStdin())
 		if err != nil {
 			return nil, "", err
 		}
-		if f.endpoint == "" && f.discoveryFile == "" {
-			return nil, "", f.nowhere()
+		if join, err = load.JoinConfiguration(name, data, override); err != nil {
+			return nil, "", err
 		}
-		override(join.Config)
-		return join, base, nil
-	}
-	name, data, err := session.ReadConfiguration(f.cmd.Context(), f.config, f.cmd.InOrStdin())
-	if err != nil {
-		return nil, "", err
-	}
-	join, err := load.JoinConfiguration(name, data, override)
-	if err != nil {
-		return nil, "", err
 	}
 	for _, n := range join.Notes {
-		note(p)("info", n)
+		note(p)(reconcile.SeverityInfo, n)
 	}
-	return join, base, nil
+	return join, base, f.misplaced(join.Config, p)
 }
 
 // nowhere is the error of a command line that says nothing of a cluster.
 func (f *joinFlags) nowhere() error {
-	if f.takesEndpoint {
+	if f.namesEndpoint {
 		return fault.New(fault.InvalidConfig, "HOST:PORT is missing, and there is neither --discovery-file nor a configuration").WithHint(printJoin)
 	}
-	return fault.New(fault.InvalidConfig, "there is no configuration").WithHint("give a file with -f join.yaml, or --discovery-file")
+	return fault.New(fault.InvalidConfig, "there is no configuration").WithHint("give a file with -f join.yaml, or HOST:PORT or --discovery-file as for kubeadm join")
+}
+
+// misplaced is about flags that change nothing because of what the others say.
+// kubeadm warns of them, or is silent. A certificate key is an error: who gives
+// one does not want the worker that would come of it.
+func (f *joinFlags) misplaced(c *kubeadm.JoinConfiguration, p *report.Printer) error {
+	idle := func(without string, names ...string) {
+		for _, name := range names {
+			if f.cmd.Flags().Changed(name) {
+				p.Note(reconcile.SeverityWarning, "--%s changes nothing without %s", name, without)
+			}
+		}
+	}
+	if c.Discovery.BootstrapToken == nil {
+		idle("HOST:PORT", "discovery-token", "discovery-token-ca-cert-hash", "discovery-token-unsafe-skip-ca-verification")
+	}
+	if c.ControlPlane != nil {
+		return nil
+	}
+	if from := f.certificateKey.from; strings.HasPrefix(from, "--") {
+		return fault.New(fault.InvalidConfig, "only a control plane has a certificate key").At(from).
+			WithHint("add --control-plane, or leave %s out to join this machine as a worker", from)
+	}
+	idle("--control-plane", "apiserver-advertise-address", "apiserver-bind-port")
+	return nil
 }
 
 // flagPath is a path given by a flag as one of the configuration: a relative
@@ -136,7 +178,37 @@ func (f *joinFlags) override(c *kubeadm.JoinConfiguration, base string) {
 			*to = value
 		}
 	}
-	d := &c.Discovery
+	f.overrideDiscovery(&c.Discovery, base)
+	r := &c.NodeRegistration
+	set("node-name", &r.Name, f.nodeName)
+	set("cri-socket", &r.CRISocket, f.criSocket)
+	r.IgnorePreflightErrors = append(r.IgnorePreflightErrors, f.ignorePreflightErrors...)
+	if given("patches") {
+		c.Patches = &kubeadm.Patches{Directory: f.flagPath(f.patches, base)}
+	}
+	if len(f.skipPhases) > 0 {
+		c.SkipPhases = f.skipPhases
+	}
+	if given("dry-run") {
+		c.DryRun = f.dryRun
+	}
+	switch {
+	case !given("control-plane"):
+	case !f.controlPlane:
+		c.ControlPlane = nil
+	case c.ControlPlane == nil:
+		c.ControlPlane = &kubeadm.JoinControlPlane{LocalAPIEndpoint: kubeadm.APIEndpoint{BindPort: kubeadm.DefaultBindPort}}
+	}
+	if cp := c.ControlPlane; cp != nil {
+		set("apiserver-advertise-address", &cp.LocalAPIEndpoint.AdvertiseAddress, f.advertiseAddress)
+		if given("apiserver-bind-port") {
+			cp.LocalAPIEndpoint.BindPort = cmp.Or(f.bindPort, kubeadm.DefaultBindPort) // as the file's zero
+		}
+		f.certificateKey.set(&cp.CertificateKey)
+	}
+}
+
+func (f *joinFlags) overrideDiscovery(d *kubeadm.Discovery, base string) {
 	if f.discoveryFile != "" {
 		d.File = &kubeadm.FileDiscovery{KubeConfigPath: f.flagPath(f.discoveryFile, base)}
 		if f.endpoint == "" {
@@ -154,32 +226,18 @@ func (f *joinFlags) override(c *kubeadm.JoinConfiguration, base string) {
 			t.APIServerEndpoint = f.endpoint
 		}
 		before := t.Token
-		set("token", &t.Token, f.token)
-		set("discovery-token", &t.Token, f.discoveryToken)
+		f.token.set(&t.Token)
+		f.discoveryToken.set(&t.Token)
 		if t.Token != before && (d.TLSBootstrapToken == "" || d.TLSBootstrapToken == before) {
 			d.TLSBootstrapToken = t.Token
 		}
-		if given("discovery-token-ca-cert-hash") {
+		if f.cmd.Flags().Changed("discovery-token-ca-cert-hash") {
 			t.CACertHashes = f.caCertHashes
 		}
-		if given("discovery-token-unsafe-skip-ca-verification") {
+		if f.cmd.Flags().Changed("discovery-token-unsafe-skip-ca-verification") {
 			t.UnsafeSkipCAVerification = f.unsafeSkipCA
 		}
 	}
-	set("token", &d.TLSBootstrapToken, f.token)
-	set("tls-bootstrap-token", &d.TLSBootstrapToken, f.tlsToken)
-
-	r := &c.NodeRegistration
-	set("node-name", &r.Name, f.nodeName)
-	set("cri-socket", &r.CRISocket, f.criSocket)
-	r.IgnorePreflightErrors = append(r.IgnorePreflightErrors, f.ignorePreflightErrors...)
-	if given("patches") {
-		c.Patches = &kubeadm.Patches{Directory: f.flagPath(f.patches, base)}
-	}
-	if len(f.skipPhases) > 0 {
-		c.SkipPhases = f.skipPhases
-	}
-	if f.cmd.Flags().Lookup("dry-run") != nil && given("dry-run") {
-		c.DryRun = f.dryRun
-	}
+	f.token.set(&d.TLSBootstrapToken)
+	f.tlsToken.set(&d.TLSBootstrapToken)
 }

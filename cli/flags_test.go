@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -19,7 +20,6 @@ func loaded(t *testing.T, args ...string) *kubeadm.JoinConfiguration {
 	c := &cobra.Command{Use: "join"}
 	c.SetContext(t.Context())
 	f := addJoinFlags(c)
-	f.addApplyFlags()
 	if err := c.ParseFlags(args); err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func loaded(t *testing.T, args ...string) *kubeadm.JoinConfiguration {
 	}
 	join, _, err := f.load(report.New(report.Options{Out: io.Discard, Err: io.Discard}))
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(args, err)
 	}
 	return join.Config
 }
@@ -49,11 +49,30 @@ func TestFlagsAreAFile(t *testing.T) {
 	if err := os.WriteFile(file, []byte(head+bootstrap+"  tlsBootstrapToken: "+other+"\nnodeRegistration: {name: w1, ignorePreflightErrors: [Swap]}\ndryRun: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	key := strings.Repeat("0a", 32)
+	for name, text := range map[string]string{"token": token + "\n", "key": key + "\n",
+		"cp.yaml": head + bootstrap + "controlPlane: {localAPIEndpoint: {advertiseAddress: 10.0.0.7, bindPort: 7443}, certificateKey: \"" + key + "\"}\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	tests := map[string]struct {
 		args []string
 		file string
 	}{
-		"one token for both": {[]string{"cp1:6443", "--token", token}, bootstrap},
+		"a control plane": {[]string{"cp1:6443", "--token", token, "--control-plane"}, bootstrap + "controlPlane: {}\n"},
+		"all of a control plane": {[]string{"cp1:6443", "--token", token, "--control-plane", "--apiserver-advertise-address", "10.0.0.7", "--apiserver-bind-port", "7443", "--certificate-key", key},
+			bootstrap + "controlPlane: {localAPIEndpoint: {advertiseAddress: 10.0.0.7, bindPort: 7443}, certificateKey: \"" + key + "\"}\n"},
+		"no port is the default": {[]string{"cp1:6443", "--token", token, "--control-plane", "--apiserver-bind-port", "0"}, bootstrap + "controlPlane: {localAPIEndpoint: {bindPort: 0}}\n"},
+		"a control plane's file, overridden": {[]string{"-f", "cp.yaml", "--apiserver-bind-port", "8443"},
+			bootstrap + "controlPlane: {localAPIEndpoint: {advertiseAddress: 10.0.0.7, bindPort: 8443}, certificateKey: \"" + key + "\"}\n"},
+		"a control plane's file, for a worker": {[]string{"-f", "cp.yaml", "--control-plane=false"}, bootstrap},
+		"a worker's addresses are no one's":    {[]string{"cp1:6443", "--token", token, "--apiserver-advertise-address", "10.0.0.7"}, bootstrap},
+		"secrets in files": {[]string{"cp1:6443", "--token-file", "token", "--control-plane", "--certificate-key-file", "key"},
+			bootstrap + "controlPlane: {certificateKey: \"" + key + "\"}\n"},
+		"the flag comes before the file":       {[]string{"cp1:6443", "--token", token, "--token-file", "nowhere"}, bootstrap},
+		"a token in a file, and a special one": {[]string{"cp1:6443", "--token-file", "token", "--tls-bootstrap-token", other}, bootstrap + "  tlsBootstrapToken: " + other + "\n"},
+		"one token for both":                   {[]string{"cp1:6443", "--token", token}, bootstrap},
 		"pins": {[]string{"cp1:6443", "--token", token, "--discovery-token-ca-cert-hash", pin, "--discovery-token-ca-cert-hash", pin},
 			bootstrap + "    caCertHashes: ['" + pin + "', '" + pin + "']\n"},
 		"unsafe": {[]string{"cp1:6443", "--token", token, "--discovery-token-unsafe-skip-ca-verification"}, bootstrap + "    unsafeSkipCAVerification: true\n"},
@@ -88,6 +107,53 @@ func TestFlagsAreAFile(t *testing.T) {
 				t.Errorf("-file +flags:\n%s", diff)
 			}
 		})
+	}
+}
+
+// A secret comes from the flag, its file, the environment or the configuration, in
+// this order.
+func TestWhereSecretsComeFrom(t *testing.T) {
+	t.Chdir(t.TempDir())
+	tokens := []string{"aaaaaa.0123456789abcdef", "bbbbbb.0123456789abcdef", "cccccc.0123456789abcdef", "dddddd.0123456789abcdef"}
+	keys := []string{strings.Repeat("aa", 32), strings.Repeat("bb", 32), strings.Repeat("cc", 32), strings.Repeat("dd", 32)}
+	for name, text := range map[string]string{
+		"token": tokens[1] + "\n", "key": keys[1],
+		"join.yaml": head + "discovery: {bootstrapToken: {apiServerEndpoint: 'cp1:6443', token: " + tokens[3] + "}}\ncontrolPlane: {certificateKey: " + keys[3] + "}\n",
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, args := range [][]string{
+		{"--token", tokens[0], "--token-file", "token", "--certificate-key", keys[0], "--certificate-key-file", "key"},
+		{"--token-file", "token", "--certificate-key-file", "key"},
+		nil, // the environment
+		nil, // the configuration
+	} {
+		t.Setenv(tokenVariable, tokens[2])
+		t.Setenv(certificateKeyVariable, keys[2])
+		if i == 3 {
+			t.Setenv(tokenVariable, "")
+			t.Setenv(certificateKeyVariable, "")
+		}
+		c := loaded(t, append([]string{"-f", "join.yaml"}, args...)...)
+		if got := c.Discovery.BootstrapToken.Token; got != tokens[i] || c.Discovery.TLSBootstrapToken != got {
+			t.Errorf("%v: %s and %s, want %s", args, got, c.Discovery.TLSBootstrapToken, tokens[i])
+		}
+		if got := c.ControlPlane.CertificateKey; got != keys[i] {
+			t.Errorf("%v: %s, want %s", args, got, keys[i])
+		}
+	}
+}
+
+func TestEndpointOrFile(t *testing.T) {
+	for arg, want := range map[string]bool{
+		"cp1:6443": true, "10.0.0.1:6443": true, "[fd00::1]:6443": true, ":6443": true, "cp1:https": true,
+		"cp1": false, "plan.json": false, "./a:1": false, "/x/plan:2": false, "fd00::1": false, "https://cp1:6443": false, "cp1:": false, "": false, "-": false,
+	} {
+		if got := isEndpoint(arg); got != want {
+			t.Errorf("%q: %t", arg, got)
+		}
 	}
 }
 

@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/kubejoin/kubejoin/apis/load"
@@ -76,7 +78,7 @@ func (f *joinFlags) flagFor(path string, join *load.Join) string {
 	field, _, _ := strings.Cut(path, "[")
 	switch field {
 	case "discovery.bootstrapToken", "discovery.bootstrapToken.apiServerEndpoint":
-		return "HOST:PORT"
+		return endpointArgument
 	case "discovery.bootstrapToken.token":
 		return "--token"
 	case "discovery.bootstrapToken.caCertHashes":
@@ -89,6 +91,70 @@ func (f *joinFlags) flagFor(path string, join *load.Join) string {
 		return "--node-name"
 	case "nodeRegistration.criSocket":
 		return "--cri-socket"
+	case "controlPlane":
+		return "--control-plane"
+	case "controlPlane.localAPIEndpoint.advertiseAddress":
+		return "--apiserver-advertise-address"
+	case "controlPlane.localAPIEndpoint.bindPort":
+		return "--apiserver-bind-port"
+	case "controlPlane.certificateKey":
+		return "--certificate-key"
 	}
 	return "" // what else has a flag is never missing
+}
+
+// endpointArgument is what the argument is called that says where the cluster is.
+const endpointArgument = "HOST:PORT"
+
+// flagOf names the flag, or "$" and the environment variable, that set a field;
+// empty if none did.
+func (f *joinFlags) flagOf(path string, join *load.Join) string {
+	given := func(name string) string {
+		if f.cmd.Flags().Changed(name) {
+			return "--" + name
+		}
+		return ""
+	}
+	switch field, rest, _ := strings.Cut(path, "["); field {
+	case "discovery.file", "discovery.file.kubeConfigPath":
+		return given("discovery-file")
+	case "discovery.bootstrapToken", "discovery.bootstrapToken.apiServerEndpoint":
+		if f.endpoint != "" {
+			return endpointArgument
+		}
+	case "discovery.bootstrapToken.token":
+		return cmp.Or(f.discoveryToken.from, f.token.from)
+	case "discovery.bootstrapToken.caCertHashes":
+		return given("discovery-token-ca-cert-hash")
+	case "discovery.bootstrapToken.unsafeSkipCAVerification":
+		return given("discovery-token-unsafe-skip-ca-verification")
+	case "discovery.tlsBootstrapToken":
+		return cmp.Or(f.tlsToken.from, f.token.from, f.discoveryToken.from)
+	case "nodeRegistration.name":
+		return given("node-name")
+	case "nodeRegistration.criSocket":
+		return given("cri-socket")
+	case "nodeRegistration.ignorePreflightErrors":
+		// The flag's names stand behind those of the file.
+		all, own := len(join.Config.NodeRegistration.IgnorePreflightErrors), len(f.ignorePreflightErrors)
+		if i, err := strconv.Atoi(strings.TrimSuffix(rest, "]")); err == nil && i < all-own {
+			return ""
+		}
+		return given("ignore-preflight-errors")
+	case "patches", "patches.directory":
+		return given("patches")
+	case "skipPhases":
+		return given("skip-phases")
+	case "controlPlane":
+		return given("control-plane")
+	case "controlPlane.localAPIEndpoint.advertiseAddress":
+		return given("apiserver-advertise-address")
+	case "controlPlane.localAPIEndpoint.bindPort":
+		return given("apiserver-bind-port")
+	case "controlPlane.certificateKey":
+		return f.certificateKey.from
+	case "dryRun":
+		return given("dry-run")
+	}
+	return ""
 }

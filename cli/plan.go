@@ -24,12 +24,14 @@ needs no network either.`,
   kubejoin plan -f join.yaml --detailed-exitcode     # 0 in sync, 2 changes pending
   kubejoin plan -f join.yaml --cluster cluster.yaml --rootfs ./image
   kubectl get cm -A -o yaml | kubejoin plan -f join.yaml --cluster -`,
-		Args: noArgs,
+		Args: endpointOnly,
 	}
 	f := addJoinFlags(c)
-	c.Flags().StringVar(&f.cluster, "cluster", "", `file with the ConfigMaps cluster-info, kubeadm-config and kubelet-config, as "kubectl get -o yaml" writes them, instead of the network; "-" is standard input`)
+	f.addWait()
+	f.addCluster(`file with the ConfigMaps cluster-info, kubeadm-config and kubelet-config, as "kubectl get -o yaml" writes them, instead of the network; "-" is standard input`)
 	c.Flags().BoolVar(&f.detailedExitCode, "detailed-exitcode", false, "exit with 2 when changes are pending")
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		f.takeEndpoint(args)
 		p := g.printer()
 		run, err := f.open(c, p, true)
 		if err != nil {
@@ -61,9 +63,6 @@ func detailed(p *reconcile.Plan) error {
 
 // open loads the configuration and observes machine and cluster.
 func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*session.Run, error) {
-	if f.cluster == "-" && f.config == "-" {
-		return nil, fault.New(fault.InvalidConfig, "standard input cannot be both --config and --cluster")
-	}
 	switch node.Wait(f.wait) {
 	case "", node.WaitRegistered, node.WaitReady:
 	default:

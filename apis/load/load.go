@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
 	"slices"
@@ -28,13 +29,32 @@ type Join struct {
 	argNames  map[string][]string
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
+	setter     func(fieldPath string) string
+}
+
+// Override changes a configuration after its static defaults are set, as flags of
+// the command line do.
+type Override struct {
+	Apply func(*kubeadm.JoinConfiguration)
+	// Setter names what changed a field: the flag "--node-name", or the variable
+	// "$KUBEJOIN_TOKEN"; empty if nothing did, although something around it was
+	// changed. It may be nil.
+	Setter func(fieldPath string) string
+}
+
+func (o *Override) apply(join *Join, original *kubeadm.JoinConfiguration) {
+	if o == nil {
+		return
+	}
+	o.Apply(join.Config)
+	join.setter = o.Setter
+	join.overridden = changes(reflect.ValueOf(original), reflect.ValueOf(join.Config), "")
 }
 
 // JoinConfiguration reads the one JoinConfiguration in a file. The name of the
-// file is used in positions only. override may be nil; it changes the result, as
-// flags of the command line do. Dynamic defaults and validation are left to
-// the caller. Errors are Problems of class InvalidConfig.
-func JoinConfiguration(name string, data []byte, override func(*kubeadm.JoinConfiguration)) (*Join, error) {
+// file is used in positions only. override may be nil. Dynamic defaults and
+// validation are left to the caller. Errors are Problems of class InvalidConfig.
+func JoinConfiguration(name string, data []byte, override *Override) (*Join, error) {
 	doc, kind, notes, problems := find(name, data, "JoinConfiguration")
 	if problems != nil {
 		return nil, problems.err()
@@ -58,20 +78,18 @@ func JoinConfiguration(name string, data []byte, override func(*kubeadm.JoinConf
 		join.Notes = append(join.Notes, pos.String()+": controlPlane is null, so the machine joins as a worker; "+
 			`"controlPlane: {}" makes it a control plane`)
 	}
-	if override != nil {
-		override(join.Config)
-		original := kind.read(newDecoder(name), doc.root).(*kubeadm.JoinConfiguration)
-		join.overridden = changes(reflect.ValueOf(original), reflect.ValueOf(join.Config), "")
-	}
+	override.apply(join, kind.read(newDecoder(name), doc.root).(*kubeadm.JoinConfiguration))
 	return join, nil
 }
 
 // FromObject makes a Join of a configuration that was not read from a file, but
 // built from flags. It sets the static defaults of the object. Its problems have
-// no positions.
-func FromObject(cfg *v1beta4.JoinConfiguration) (*Join, error) {
+// no positions. override may be nil.
+func FromObject(cfg *v1beta4.JoinConfiguration, override *Override) *Join {
 	v1beta4.SetDefaultsJoinConfiguration(cfg)
-	return &Join{Config: v1beta4.ToInternalJoinConfiguration(cfg), Version: v1beta4.APIVersion}, nil
+	join := &Join{Config: v1beta4.ToInternalJoinConfiguration(cfg), Version: v1beta4.APIVersion}
+	override.apply(join, v1beta4.ToInternalJoinConfiguration(cfg))
+	return join
 }
 
 // Position finds a field by its path in JSON notation, such as
@@ -105,8 +123,8 @@ func (j *Join) Validate() error {
 	for _, e := range validation.JoinConfiguration(j.Config) {
 		pos, _ := j.Position(e.Field)
 		hint := ""
-		if j.isOverridden(e.Field) {
-			hint = "set on the command line"
+		if j.positions != nil && j.isOverridden(e.Field) {
+			hint = "set by " + cmp.Or(j.SetBy(e.Field), "the command line")
 		}
 		problems.add(pos, writtenAs(j.Version, e.Field, j.argNames), lowerFirst(e.ErrorBody()), hint)
 	}

@@ -213,10 +213,10 @@ nodeRegistration:
   - key: k
     effect: NoSchedule
 `
-	join, err := JoinConfiguration("j", []byte(data), func(cfg *kubeadm.JoinConfiguration) {
+	join, err := JoinConfiguration("j", []byte(data), &Override{Apply: func(cfg *kubeadm.JoinConfiguration) {
 		cfg.NodeRegistration.IgnorePreflightErrors = []string{"all", "Swap"}
 		cfg.ControlPlane = &kubeadm.JoinControlPlane{}
-	})
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ nodeRegistration:
 	if err := kubeadm.SetDynamicDefaults(join.Config, kubeadm.Machine{}); err != nil {
 		t.Fatal(err)
 	}
-	const want = `nodeRegistration.ignorePreflightErrors: invalid value: "all,Swap": "all" must be alone (set on the command line)`
+	const want = `nodeRegistration.ignorePreflightErrors: invalid value: "all,Swap": "all" must be alone (set by the command line)`
 	if err := join.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -251,10 +251,7 @@ nodeRegistration:
 func TestFromObject(t *testing.T) {
 	cfg := &v1beta4.JoinConfiguration{ControlPlane: &v1beta4.JoinControlPlane{}}
 	cfg.Discovery.BootstrapToken = &v1beta4.BootstrapTokenDiscovery{Token: "abcdef.0123456789abcdef", APIServerEndpoint: "cp.example"}
-	join, err := FromObject(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	join := FromObject(cfg, nil)
 	if got := join.Config.ControlPlane.LocalAPIEndpoint.BindPort; got != kubeadm.DefaultBindPort {
 		t.Errorf("port %d: no static defaults", got)
 	}
@@ -264,7 +261,7 @@ func TestFromObject(t *testing.T) {
 	if err := kubeadm.SetDynamicDefaults(join.Config, kubeadm.Machine{Hostname: "Node"}); err != nil {
 		t.Fatal(err)
 	}
-	err = join.Validate()
+	err := join.Validate()
 	checkProblems(t, err)
 	want := `discovery.bootstrapToken.apiServerEndpoint: invalid value: "cp.example": must be host:port, such as "10.0.0.1:6443": missing port in address
 discovery.bootstrapToken.caCertHashes: invalid value: without a hash of the cluster's CA anybody who knows the token can pretend to be the cluster: set caCertHashes, or unsafeSkipCAVerification: true`

@@ -22,3 +22,12 @@ func (j *Join) Written(fieldPath string) (Position, bool) {
 // Overridden tells whether a field, or what is around it, was set on the command
 // line.
 func (j *Join) Overridden(fieldPath string) bool { return j.isOverridden(fieldPath) }
+
+// SetBy names the flag or environment variable that set a field, as Override's
+// Setter does; empty if the file did, or if that is not known.
+func (j *Join) SetBy(fieldPath string) string {
+	if j.setter == nil || !j.isOverridden(fieldPath) {
+		return ""
+	}
+	return j.setter(fieldPath)
+}

@@ -27,6 +27,8 @@ const (
 	Flag     Origin = "flag"
 	Detected Origin = "detected"
 	Default  Origin = "default"
+	// Environment is a variable of the program's environment.
+	Environment Origin = "environment"
 )
 
 // Source says where a value came from.
@@ -34,18 +36,18 @@ type Source struct {
 	Origin Origin
 	// Position is set for File.
 	Position load.Position
-	// From is the flag, or what was detected or copied; may be empty.
+	// From is the flag or variable, or what was detected or copied; may be empty.
 	From string
 }
 
 // String is what stands behind the value: "join.yaml:12", "flag --token",
-// "detected: hostname", "default".
+// "environment KUBEJOIN_TOKEN", "detected: hostname", "default".
 func (s Source) String() string {
 	switch {
 	case s.Origin == File:
 		return fmt.Sprintf("%s:%d", s.Position.File, s.Position.Line)
-	case s.Origin == Flag:
-		return strings.TrimSpace("flag " + s.From)
+	case s.Origin == Flag, s.Origin == Environment:
+		return strings.TrimSpace(string(s.Origin) + " " + s.From)
 	case s.From != "":
 		return string(s.Origin) + ": " + s.From
 	}
@@ -66,9 +68,6 @@ type Value struct {
 type Input struct {
 	// Join has its dynamic defaults.
 	Join *load.Join
-	// Flag names the flag that set a field, or is empty where the file did
-	// although flags changed what is around it. It is asked for overridden fields.
-	Flag func(path string) string
 	// Detected says, by path, what of the machine a value was taken from. Of an
 	// empty value it says why there was none to take, which becomes a note before
 	// the field that follows.
@@ -237,9 +236,11 @@ func (e *explainer) source(path string, set bool) Source {
 		return Source{Origin: Detected, From: what}
 	}
 	if e.in.Join.Overridden(path) {
-		flag := e.in.Flag(path)
-		if flag != "" {
-			return Source{Origin: Flag, From: flag}
+		if by := e.in.Join.SetBy(path); by != "" {
+			if variable, ok := strings.CutPrefix(by, "$"); ok {
+				return Source{Origin: Environment, From: variable}
+			}
+			return Source{Origin: Flag, From: by}
 		}
 		if pos, ok := e.in.Join.Written(path); ok {
 			return Source{Origin: File, Position: pos}

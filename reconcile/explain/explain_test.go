@@ -18,7 +18,7 @@ import (
 var update = flag.Bool("update", false, "rewrite the golden files")
 
 // explained is what a file means on a machine that shows a name and a runtime.
-func explained(t *testing.T, name string, data []byte, override func(*kubeadm.JoinConfiguration), flag func(string) string) *Explanation {
+func explained(t *testing.T, name string, data []byte, override *load.Override) *Explanation {
 	t.Helper()
 	join, err := load.JoinConfiguration(name, data, override)
 	if err != nil {
@@ -35,7 +35,7 @@ func explained(t *testing.T, name string, data []byte, override func(*kubeadm.Jo
 	if err := kubeadm.SetDynamicDefaults(join.Config, machine); err != nil {
 		t.Fatal(err)
 	}
-	return Join(Input{Join: join, Flag: flag, Detected: detected})
+	return Join(Input{Join: join, Detected: detected})
 }
 
 func TestGolden(t *testing.T) {
@@ -49,7 +49,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			e := explained(t, "join.yaml", data, nil, nil)
+			e := explained(t, "join.yaml", data, nil)
 			got, err := e.YAML()
 			if err != nil {
 				t.Fatal(err)
@@ -83,7 +83,7 @@ func TestValuesAreTheDocument(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := explained(t, "join\n- injected: true.yaml", data, nil, nil)
+	e := explained(t, "join\n- injected: true.yaml", data, nil)
 	text, err := e.YAML()
 	if err != nil {
 		t.Fatal(err)
@@ -122,16 +122,18 @@ kind: JoinConfiguration
 discovery: {file: {kubeConfigPath: /x}}
 nodeRegistration: {name: a, ignorePreflightErrors: [Swap]}
 `
-	e := explained(t, "join.yaml", []byte(file), func(c *kubeadm.JoinConfiguration) {
+	e := explained(t, "join.yaml", []byte(file), &load.Override{Apply: func(c *kubeadm.JoinConfiguration) {
 		c.NodeRegistration.Name = "b"
 		c.NodeRegistration.IgnorePreflightErrors = append(c.NodeRegistration.IgnorePreflightErrors, "NumCPU")
+		c.Discovery.TLSBootstrapToken = "abcdef.0123456789abcdef"
 		c.DryRun = true
-	}, func(path string) string {
+	}, Setter: func(path string) string {
 		return map[string]string{
 			"nodeRegistration.name":                     "--node-name",
 			"nodeRegistration.ignorePreflightErrors[1]": "--ignore-preflight-errors",
+			"discovery.tlsBootstrapToken":               "$KUBEJOIN_TOKEN",
 		}[path]
-	})
+	}})
 	sources := map[string]string{}
 	for _, v := range e.Values {
 		sources[v.Path] = v.Source.String()
@@ -142,6 +144,7 @@ nodeRegistration: {name: a, ignorePreflightErrors: [Swap]}
 		"nodeRegistration.ignorePreflightErrors[1]": "flag --ignore-preflight-errors",
 		"nodeRegistration.criSocket":                "detected: the runtime that answers",
 		"discovery.file.kubeConfigPath":             "join.yaml:3",
+		"discovery.tlsBootstrapToken":               "environment KUBEJOIN_TOKEN",
 		"dryRun":                                    "flag",
 		"caCertPath":                                "default",
 	} {

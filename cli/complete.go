@@ -1,0 +1,49 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
+)
+
+// complete registers what the shell completes the values of flags to.
+func (f *joinFlags) complete() {
+	for name, extensions := range map[string][]string{"config": {"yaml", "yml", "json"}, "discovery-file": {"conf", "yaml", "kubeconfig"}} {
+		_ = f.cmd.MarkFlagFilename(name, extensions...) // the error is for a flag that is not there
+	}
+	for _, name := range []string{"token-file", "certificate-key-file"} {
+		_ = f.cmd.MarkFlagFilename(name)
+	}
+	for _, name := range []string{"rootfs", "patches"} {
+		_ = f.cmd.MarkFlagDirname(name)
+	}
+	f.completeWords("skip-phases", validation.Phases()["JoinConfiguration"]...)
+	for _, name := range []string{"node-name", "token", "discovery-token", "tls-bootstrap-token", "discovery-token-ca-cert-hash",
+		"certificate-key", "apiserver-advertise-address", "apiserver-bind-port"} {
+		f.completeWords(name) // nothing, and no files either
+	}
+}
+
+func (f *joinFlags) completeWords(flag string, words ...string) { completeWords(f.cmd, flag, words...) }
+
+// completeWords completes the value of a flag to one of several words, or to a
+// list of them with commas in between if the flag takes one.
+func completeWords(c *cobra.Command, flag string, words ...string) {
+	many := c.Flag(flag) != nil && c.Flag(flag).Value.Type() == "stringSlice"
+	_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if !many {
+			return words, cobra.ShellCompDirectiveNoFileComp
+		}
+		before := begun[:strings.LastIndexByte(begun, ',')+1]
+		var out []string
+		for _, w := range words {
+			if !slices.Contains(strings.Split(before, ","), w) {
+				out = append(out, before+w)
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
+}
