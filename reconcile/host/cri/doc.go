@@ -8,5 +8,5 @@
 // (behaviour catalogue §8.5); the runtime may have its own.
 //
 // What a container wrote can hold anything: it leaves this package as a few
-// last lines only, and never as part of an error.
+// last lines only, and never as part of an error of this package.
 package cri

@@ -1,0 +1,449 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/host/cri"
+)
+
+// StaticPodAddress is the address of a component's static pod.
+func StaticPodAddress(component string) reconcile.Address {
+	return reconcile.Address("static-pod:" + component)
+}
+
+// PodRestart is the disruption of a change that starts a static pod again.
+func PodRestart(component string) reconcile.Disruption {
+	return reconcile.Disruption("pod-restart(" + component + ")")
+}
+
+const (
+	manifestMode    = fs.FileMode(0o600)
+	manifestDirMode = fs.FileMode(0o700)
+	// stopGrace is the kubelet's own grace for a pod that names none.
+	stopGrace = 30 * time.Second
+	// probeAgain is the pause before a component that did not answer is asked
+	// a second time: one lost answer is no reason for a change.
+	probeAgain = 250 * time.Millisecond
+)
+
+// StaticPod is a component of the control plane as it should run on this
+// machine. It comes after the kubelet's service and all that the component
+// needs to become healthy: applying it waits for that.
+type StaticPod struct {
+	// Name of the component: "kube-apiserver".
+	Name string
+	// NodeName is part of the pod's name.
+	NodeName string
+	// Path of the manifest.
+	Path string
+	// Want is the manifest. Where Render is set, this is what a plan shows.
+	Want []byte
+	// Compare tells whether a manifest means what is wanted (behaviour
+	// catalogue, appendix B). Its fields hold no secret.
+	Compare func(existing []byte) (equal bool, fields []reconcile.Field, err error)
+	// Render gives the manifest right before it is written, where a part of it
+	// is known only then. May be nil.
+	Render func(context.Context) ([]byte, error)
+	// Health asks the component once; nil means that it serves.
+	Health func(context.Context) error
+	// RestartOn are files that the component reads only when it starts
+	// ("kubeconfig:/etc/kubernetes/scheduler.conf"): a newer one than the
+	// running container is a reason to start it again.
+	RestartOn []reconcile.Address
+	After     []reconcile.Address
+	// Timeout is timeouts.controlPlaneComponentHealthCheck.
+	Timeout time.Duration
+	// AnyOwner leaves the owner of the manifest alone.
+	AnyOwner bool
+	// FilesOnly keeps the manifest alone: below a root directory that is not
+	// the live machine nothing runs.
+	FilesOnly bool
+	Files     Files
+	Services  host.Services
+	// Runtime may be nil: then a changed manifest cannot be applied, because
+	// nobody could tell the new pod from the old.
+	Runtime Runtime
+}
+
+// StaticPodResource keeps a static pod.
+func StaticPodResource(p StaticPod) reconcile.Resource { return &staticPodResource{p} }
+
+type staticPodResource struct{ StaticPod }
+
+func (r *staticPodResource) Address() reconcile.Address { return StaticPodAddress(r.Name) }
+func (r *staticPodResource) After() []reconcile.Address {
+	return slices.Concat(r.StaticPod.After, r.RestartOn)
+}
+
+// staticPodObservation is the manifest, and what has become of the pod.
+type staticPodObservation struct {
+	file fileObservation
+	// asked says that the component was asked whether it serves; health is its answer.
+	asked  bool
+	health error
+	// looked says that the runtime answered.
+	looked bool
+	pods   []cri.Pod
+	podErr error
+	// written is when the files of RestartOn were written.
+	written map[reconcile.Address]time.Time
+}
+
+// Observe reads the manifest and asks the component. The runtime is asked only
+// where that can matter.
+func (r *staticPodResource) Observe(ctx context.Context) (reconcile.Observation, error) {
+	o := staticPodObservation{file: observeFile(r.Files, r.Path)}
+	if !o.file.state.Exists() || o.file.state.Denied || o.file.problem != "" || r.FilesOnly {
+		return o, nil
+	}
+	o.written = make(map[reconcile.Address]time.Time)
+	for _, a := range r.RestartOn {
+		if st, err := r.Files.Stat(a.Name()); err == nil && st.Exists() {
+			o.written[a] = st.ModTime
+		}
+	}
+	asked := make(chan error, 1)
+	go func() { asked <- r.askTwice(ctx) }()
+	if len(r.RestartOn) > 0 {
+		r.look(ctx, &o)
+	}
+	o.asked, o.health = true, <-asked
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if o.health != nil && !o.looked && o.podErr == nil {
+		r.look(ctx, &o)
+	}
+	return o, nil
+}
+
+func (r *staticPodResource) askTwice(ctx context.Context) error {
+	err := r.Health(ctx)
+	if err == nil {
+		return nil
+	}
+	pause := time.NewTimer(probeAgain)
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return r.Health(ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *staticPodResource) look(ctx context.Context, o *staticPodObservation) {
+	if r.Runtime == nil {
+		return
+	}
+	o.pods, o.podErr = r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	o.looked = o.podErr == nil
+}
+
+// podName is how the kubelet names a static pod.
+func (r *staticPodResource) podName() string { return r.Name + "-" + strings.ToLower(r.NodeName) }
+
+func (r *staticPodResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	o := own.(staticPodObservation)
+	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
+	switch {
+	case o.file.state.Denied:
+		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
+	case o.file.problem != "":
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
+			Seen: o.file.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+	case !o.file.state.Exists():
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, r.Path+" does not exist"
+		c.Diff = manifestDiff(r.Path, nil, r.Want)
+		return &c, nil, nil
+	}
+	var findings []reconcile.Finding
+	if o.podErr != nil && len(r.RestartOn) > 0 {
+		findings = append(findings, notCompared(r.Address(), "whether it runs with its current files is not known: "+o.podErr.Error(), fault.HintOf(o.podErr)))
+	}
+	owner := r.ownership(o.file.state)
+	equal, fields, err := r.Compare(o.file.content)
+	if err != nil || !equal {
+		c.Action, c.Reason, c.Disruption = reconcile.Update, reconcile.Drift, PodRestart(r.Name)
+		c.Summary = "the manifest describes another pod"
+		c.Fields, c.Diff = slices.Concat(fields, owner), manifestDiff(r.Path, o.file.content, r.Want)
+		if err != nil {
+			// Nobody knows what it is, and an error may quote it.
+			c.Summary, c.Diff = "the manifest does not parse", manifestDiff(r.Path, nil, r.Want)
+			c.Fields = append([]reconcile.Field{{Path: "(file)", Before: "not parseable"}}, owner...)
+		}
+		return &c, findings, nil
+	}
+	c.Fields, c.Because = owner, r.outdated(o, v)
+	switch {
+	case len(c.Because) > 0:
+		c.Action, c.Reason, c.Disruption = reconcile.Restart, reconcile.Drift, PodRestart(r.Name)
+		c.Summary = "reads " + c.Because[0].Name() + " only when it starts"
+		if ch := v.Changed(c.Because[0]); ch != nil {
+			c.Reason = ch.Reason
+		}
+	case len(owner) > 0:
+		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "the manifest is right, its mode or owner is not"
+	case o.file.state.Leftover:
+		c.Action, c.Reason = reconcile.Delete, reconcile.Drift
+		c.Summary = "an interrupted write left its temporary file beside the manifest"
+	case o.asked && o.health != nil:
+		c.Action, c.Reason, c.Summary = reconcile.Wait, reconcile.Drift, "does not serve: "+oneLine(o.health.Error())
+		if o.looked {
+			if why := describePod(o.pods); why != "" {
+				c.Summary += "; " + why
+			}
+		}
+	default:
+		return nil, findings, nil
+	}
+	return &c, findings, nil
+}
+
+// ownership is what is wrong with mode and owner. A stricter mode than kubeadm's
+// is fine: the kubelet is root.
+func (r *staticPodResource) ownership(st host.FileState) []reconcile.Field {
+	var out []reconcile.Field
+	if st.Mode&^manifestMode != 0 {
+		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", manifestMode)})
+	}
+	if !r.AnyOwner && (st.UID != 0 || st.GID != 0) {
+		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: "0:0"})
+	}
+	return out
+}
+
+// outdated names the files that are, or will be, newer than the container that
+// read them. A container that does not run reads them when it starts.
+func (r *staticPodResource) outdated(o staticPodObservation, v reconcile.View) []reconcile.Address {
+	if r.FilesOnly || r.Runtime == nil {
+		return nil
+	}
+	c := running(o.pods)
+	if c == nil {
+		return nil
+	}
+	var out []reconcile.Address
+	for _, a := range r.RestartOn {
+		ch := v.Changed(a)
+		changes := ch != nil && ch.Action != reconcile.Delete && !onlyOwnership(ch.Fields)
+		if changes || o.written[a].After(c.Started) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (r *staticPodResource) Apply(ctx context.Context, c reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
+	o, _ := v.Observed(r.Address()).(staticPodObservation)
+	content := c.Action == reconcile.Create || c.Action == reconcile.Update && !onlyOwnership(c.Fields)
+	if !content && len(c.Fields) > 0 {
+		if err := r.Files.SetOwnership(r.Path, manifestMode, r.owner(), r.owner()); err != nil {
+			return err
+		}
+	}
+	if !content && o.file.state.Leftover {
+		if err := r.Files.RemoveLeftover(r.Path); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Action == reconcile.Create:
+		if err := r.write(ctx); err != nil {
+			return err
+		}
+		return r.joined(r.wait(ctx, nil, say), v)
+	case content:
+		return r.joined(r.replace(ctx, o, say), v)
+	case c.Action == reconcile.Restart:
+		return r.joined(r.restart(ctx, say), v)
+	}
+	return r.joined(r.wait(ctx, nil, say), v)
+}
+
+func (r *staticPodResource) owner() int {
+	if r.AnyOwner {
+		return -1
+	}
+	return 0
+}
+
+func (r *staticPodResource) put(content []byte) error {
+	return r.Files.WriteFile(r.Path, content, host.WriteOptions{Mode: manifestMode, UID: r.owner(), GID: r.owner(), DirMode: manifestDirMode})
+}
+
+func (r *staticPodResource) write(ctx context.Context) error {
+	content := r.Want
+	if r.Render != nil {
+		var err error
+		if content, err = r.Render(ctx); err != nil {
+			return err
+		}
+	}
+	return r.put(content)
+}
+
+// replace writes another manifest and waits until its pod serves. If it does
+// not, and the one before did, that is put back: nothing is left worse than it
+// was found.
+func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) error {
+	if r.FilesOnly {
+		return r.write(ctx)
+	}
+	if r.Runtime == nil {
+		return fault.New(fault.Preflight, "there is no container runtime to ask what becomes of the pod")
+	}
+	before, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	if err != nil {
+		return err // nothing was changed
+	}
+	if err := r.write(ctx); err != nil {
+		return err
+	}
+	err = r.wait(ctx, notAmong(before), say)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	if !o.asked || o.health != nil {
+		return fault.New(fault.Unhealthy, "%w; the previous manifest did not serve either, and is not put back", err).WithHint("%s", fault.HintOf(err))
+	}
+	if back := r.put(o.file.content); back != nil {
+		return fault.New(fault.Unhealthy, "%w; and the previous manifest could not be put back: %w", err, back).WithHint("%s", fault.HintOf(err))
+	}
+	say(reconcile.Progress{Message: "the changed pod does not serve: the previous manifest is put back"})
+	return fault.New(fault.Unhealthy, "%w; the previous manifest is back in place", err).WithHint("%s", fault.HintOf(err))
+}
+
+// notAmong keeps the sandboxes that came after a change. The kubelet gives the
+// pod of another manifest another UID, and a pod it starts anew another sandbox.
+func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
+	old := make(map[string]bool)
+	uid := ""
+	for _, p := range before {
+		old[p.ID] = true
+		if p.Ready {
+			uid = p.UID
+		}
+	}
+	return func(pods []cri.Pod) []cri.Pod {
+		return slices.DeleteFunc(slices.Clone(pods), func(p cri.Pod) bool {
+			return old[p.ID] || uid != "" && p.UID == uid
+		})
+	}
+}
+
+// restart ends the component's container, and waits until the one that the
+// kubelet starts in its place serves.
+func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
+	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	if err != nil {
+		return err
+	}
+	stopped := make(map[string]bool)
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			stopped[c.ID] = true
+			if c.State != cri.Running {
+				continue
+			}
+			if err := r.Runtime.StopContainer(ctx, c.ID, stopGrace); err != nil {
+				return err
+			}
+		}
+	}
+	return r.wait(ctx, func(pods []cri.Pod) []cri.Pod {
+		var out []cri.Pod
+		for _, p := range pods {
+			p.Containers = slices.DeleteFunc(slices.Clone(p.Containers), func(c cri.Container) bool { return stopped[c.ID] })
+			out = append(out, p)
+		}
+		return out
+	}, say)
+}
+
+func (r *staticPodResource) wait(ctx context.Context, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) error {
+	if r.FilesOnly {
+		return nil
+	}
+	w := podWait{
+		name: r.Name, pod: r.podName(), path: r.Path, images: podImages(r.Want),
+		health: r.Health, runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
+	}
+	if r.Services != nil {
+		w.services = kubeletUnderServices{r.Services}
+	}
+	return w.run(ctx, say)
+}
+
+// joined adds to an unhealthy component's error that the node is one already.
+func (r *staticPodResource) joined(err error, v reconcile.View) error {
+	var e *fault.Error
+	node, ok := v.Observed(nodeAddress(r.NodeName)).(nodeObservation)
+	if !ok || node.info == nil || !errors.As(err, &e) || e.Class != fault.Unhealthy || e.Address != "" {
+		return err
+	}
+	return fault.New(fault.Unhealthy, "the node has joined, and this component is unhealthy: %w", err).WithHint("%s", fault.HintOf(err))
+}
+
+// podImages are the images that a manifest names.
+func podImages(manifest []byte) []string {
+	var pod corev1.Pod
+	if yaml.Unmarshal(manifest, &pod) != nil {
+		return nil
+	}
+	var out []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		out = append(out, c.Image)
+	}
+	return out
+}
+
+// manifestDiff shows how a manifest changes, in one layout for both sides. The
+// values of environment variables are hidden: a proxy's may hold a password.
+func manifestDiff(path string, have, want []byte) string {
+	return UnifiedDiff(path, hideEnv(have), hideEnv(want))
+}
+
+// hideEnv masks the values of a manifest's environment variables. What is no
+// manifest is not shown at all.
+func hideEnv(manifest []byte) []byte {
+	if len(manifest) == 0 {
+		return nil
+	}
+	pod, err := decodeMapping(manifest)
+	if err != nil || pod["kind"] != "Pod" || bytes.Contains(manifest, []byte("PRIVATE KEY-----")) {
+		return []byte("# not a pod's manifest\n") // it could be anything, a credential too
+	}
+	spec, _ := pod["spec"].(map[string]any)
+	for _, list := range []string{"initContainers", "containers", "ephemeralContainers"} {
+		containers, _ := spec[list].([]any)
+		for _, c := range containers {
+			container, _ := c.(map[string]any)
+			env, _ := container["env"].([]any)
+			for _, e := range env {
+				entry, _ := e.(map[string]any)
+				if value, ok := entry["value"]; ok {
+					entry["value"] = reconcile.Mask(fmt.Append(nil, value))
+				}
+			}
+		}
+	}
+	out, err := yaml.Marshal(pod)
+	if err != nil {
+		return []byte("# cannot be shown\n")
+	}
+	return out
+}
