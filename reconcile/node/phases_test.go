@@ -1,9 +1,11 @@
 package node
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
 	"github.com/kubejoin/kubejoin/reconcile"
 )
 
@@ -16,7 +18,7 @@ type fixed struct {
 
 func (f fixed) Address() reconcile.Address { return f.address }
 func (f fixed) Change(reconcile.Observation, reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
-	return &reconcile.Change{Address: f.address, Action: f.action}, nil, nil
+	return &reconcile.Change{Address: f.address, Action: f.action, Summary: "is missing"}, nil, nil
 }
 
 func TestSkippedPhases(t *testing.T) {
@@ -41,7 +43,10 @@ func TestSkippedPhases(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			out, findings := Skip(resources, tt.phases)
+			out, findings, err := Select(resources, Selection{Skip: tt.phases})
+			if err != nil {
+				t.Fatal(err)
+			}
 			var managed []string
 			for _, r := range out {
 				c, _, err := r.Change(nil, nil)
@@ -59,5 +64,71 @@ func TestSkippedPhases(t *testing.T) {
 				t.Errorf("findings %v, want %q", findings, tt.told)
 			}
 		})
+	}
+}
+
+func TestSelect(t *testing.T) {
+	resources := []reconcile.Resource{
+		fixed{address: "image:etcd"},
+		fixed{address: "file:/etc/kubernetes/pki/sa.key"},
+		fixed{address: "certificate:/etc/kubernetes/pki/apiserver.crt"},
+		fixed{address: "kubeconfig:/etc/kubernetes/admin.conf"},
+		fixed{address: FileAddress(KubeletConfigPath)},
+		fixed{address: KubeletServer},
+		fixed{address: KubeletService},
+		fixed{address: "etcd-member:cp2"},
+		fixed{address: "static-pod:etcd"},
+		fixed{address: "static-pod:kube-scheduler"},
+		fixed{address: KubeletCredential},
+		fixed{address: "node-marks:cp2"},
+	}
+	tests := map[string]struct {
+		s       Selection
+		managed string
+	}{
+		"a parent":    {Selection{Only: []string{"control-plane-prepare"}}, "file:/etc/kubernetes/pki/sa.key certificate:/etc/kubernetes/pki/apiserver.crt kubeconfig:/etc/kubernetes/admin.conf static-pod:kube-scheduler"},
+		"a child":     {Selection{Only: []string{"control-plane-prepare/certs"}}, "certificate:/etc/kubernetes/pki/apiserver.crt"},
+		"etcd":        {Selection{Only: []string{"etcd-join"}}, "etcd-member:cp2 static-pod:etcd"},
+		"the kubelet": {Selection{Only: []string{"kubelet-start"}}, "file:/var/lib/kubelet/config.yaml kubeconfig:/etc/kubernetes/kubelet.conf service:kubelet"},
+		"the mark":    {Selection{Only: []string{"control-plane-join"}}, "node-marks:cp2"},
+		"less":        {Selection{Only: []string{"control-plane-join", "preflight"}, Skip: []string{"preflight"}}, "node-marks:cp2"},
+		"a target":    {Selection{Targets: []string{"static-pod:etcd"}}, "static-pod:etcd"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			tt.s.ControlPlane = true
+			out, _, err := Select(resources, tt.s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var managed []string
+			for _, r := range out {
+				c, findings, _ := r.Change(nil, nil)
+				if c != nil {
+					managed = append(managed, string(c.Address))
+				} else if len(findings) != 1 || !strings.Contains(findings[0].Seen, "is missing: left as it is, because ") {
+					t.Errorf("%s: %v", r.Address(), findings)
+				}
+			}
+			if got := strings.Join(managed, " "); got != tt.managed {
+				t.Errorf("managed %s, want %s", got, tt.managed)
+			}
+		})
+	}
+	if _, _, err := Select(resources, Selection{Targets: []string{"static-pod:ectd"}}); err == nil || !strings.Contains(err.Error(), `no resource "static-pod:ectd"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Every phase that validation lets pass has a description here, and holds what it says.
+func TestPhasesAreThoseOfValidation(t *testing.T) {
+	var names []string
+	for _, p := range Phases() {
+		names = append(names, p.Name)
+	}
+	for _, name := range validation.Phases()["JoinConfiguration"] {
+		if !slices.Contains(names, name) && !strings.HasSuffix(name, "/all") {
+			t.Errorf("no phase %s", name)
+		}
 	}
 }

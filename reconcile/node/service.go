@@ -122,7 +122,7 @@ func unmanaged(v reconcile.View) bool {
 // readAtStart tells whether the kubelet reads the file at an address when it
 // starts, and never again.
 func (r *serviceResource) readAtStart(a reconcile.Address) bool {
-	return a.Name() == BootstrapKubeconfigPath || slices.Contains(r.restartFiles, a.Name())
+	return a.Name() == BootstrapKubeconfigPath || a == KubeletServer || slices.Contains(r.restartFiles, a.Name())
 }
 
 // credentialServes tells whether the kubelet needs no other credential.
@@ -143,6 +143,9 @@ func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) strin
 		if o, ok := v.Observed(FileAddress(path)).(fileObservation); ok && olderThan(st.StartedAt, o.state) {
 			return path
 		}
+	}
+	if rewritten(st.StartedAt, v) {
+		return KubeletKubeconfigPath
 	}
 	return ""
 }

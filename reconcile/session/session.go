@@ -64,6 +64,8 @@ type Run struct {
 	// bootstrapping says that client uses the bootstrap credential.
 	bootstrapping bool
 	serial        string // of the node's certificate that the cluster was asked with
+	// held compares with a saved plan: see Hold. It is nil without one.
+	held func(*reconcile.Computed) error
 }
 
 // Open observes the machine and the cluster and computes the plan. It only
@@ -118,7 +120,11 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		// Who builds an image without being root cannot give files to root.
 		AnyOwner: !machine.Live() && facts.EffectiveUID != 0,
 	}, ports)
-	resources, skipped := node.Skip(resources, cfg.SkipPhases)
+	selection := node.Selection{Skip: cfg.SkipPhases, ControlPlane: cfg.ControlPlane != nil}
+	resources, skipped, err := node.Select(resources, selection)
+	if err != nil {
+		return nil, err
+	}
 	if r.set, err = reconcile.NewSet(resources...); err != nil {
 		return nil, err
 	}
@@ -203,6 +209,11 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 	if err != nil {
 		return err
 	}
+	if r.held != nil {
+		if err := r.held(computed); err != nil {
+			return err
+		}
+	}
 	if err := r.set.Apply(ctx, computed, allow, tell); err != nil {
 		return err
 	}
@@ -282,10 +293,13 @@ func (r *Run) patches(cfg *kubeadm.JoinConfiguration) (*patch.Set, error) {
 }
 
 // position names a field of the configuration, with its place in the file if it
-// came from there.
+// came from there, or the flag that set it.
 func (r *Run) position(field string) string {
 	if pos, ok := r.o.Join.Position(field); ok {
 		return pos.String() + ": " + field
+	}
+	if by := r.o.Join.SetBy(field); by != "" {
+		return by
 	}
 	return field
 }
