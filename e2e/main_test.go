@@ -12,7 +12,7 @@ import (
 	"github.com/kubejoin/kubejoin/e2e/lab"
 )
 
-// fixture is the lab and the cluster that all cases share. It is made when the first case asks for it.
+// fixture is the lab and a cluster that cases share. It is made when the first case asks for it.
 type fixture struct {
 	*lab.Lab
 	cluster *lab.Cluster
@@ -21,9 +21,14 @@ type fixture struct {
 	manual   sync.Once    // rights for tokens whose nodes are not approved automatically
 	workers  atomic.Int32 // that were booted
 	servers  atomic.Int32 // that were started
+
+	mu    sync.Mutex
+	taken map[string]bool // names of control planes
+	first int             // number of the first one
 }
 
-var shared = sync.OnceValues(func() (*fixture, error) {
+// bare is the lab, without a cluster, and what builds kubejoin.
+var bare = sync.OnceValues(func() (*fixture, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
 	base, err := lab.Prepare(ctx, lab.DefaultVersion)
@@ -35,11 +40,34 @@ var shared = sync.OnceValues(func() (*fixture, error) {
 		return nil, err
 	}
 	canary = l.Canary
-	cluster, err := l.Init(ctx, "cp1")
-	return &fixture{Lab: l, cluster: cluster, kubejoin: sync.OnceValue(func() error {
+	return &fixture{Lab: l, kubejoin: sync.OnceValue(func() error {
 		return l.InstallKubejoin(context.Background(), "..")
-	})}, err
+	})}, nil
 })
+
+// cluster makes a cluster of some version. Its control planes are named from cpFIRST on, and there is room for 20 of them.
+func cluster(version string, first int) (*fixture, error) {
+	f, err := bare()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	base, err := lab.Prepare(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	l := f.Of(base)
+	c, err := l.Init(ctx, fmt.Sprint("cp", first))
+	return &fixture{Lab: l, cluster: c, kubejoin: f.kubejoin, taken: map[string]bool{}, first: first}, err
+}
+
+// The clusters: one whose control plane stays as it is, and two whose control planes come and go.
+var (
+	shared    = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
+	shared137 = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
+	shared136 = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
+)
 
 // canary is checked when all cases have ended.
 var canary *lab.Canary
@@ -58,8 +86,13 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// use returns the fixture.
+// use returns the fixture of most cases.
 func use(t testing.TB) *fixture {
+	t.Helper()
+	return of(t, shared)
+}
+
+func of(t testing.TB, shared func() (*fixture, error)) *fixture {
 	t.Helper()
 	f, err := shared()
 	if err != nil {
@@ -95,19 +128,43 @@ func (f *fixture) remove(t testing.TB, m *lab.Machine) {
 	}
 }
 
-// controlPlane is boot for a machine that is to become a control plane. It is taken out of the cluster before it ends, also if
-// the test failed: two members of etcd, one of them dead, would stop the cluster of all other cases.
-func (f *fixture) controlPlane(t *testing.T, name string) *lab.Machine {
+// controlPlane is boot for a machine, with kubejoin, that is to become a control plane. It is taken out of the cluster before
+// it ends, also if the test failed: two members of etcd, one of them dead, would stop the cluster of all other cases.
+func (f *fixture) controlPlane(t testing.TB) *lab.Machine {
 	t.Helper()
+	if err := f.kubejoin(); err != nil {
+		t.Fatal(err)
+	}
+	name := f.take()
+	t.Cleanup(func() { f.give(name) })
 	m := f.boot(t, name, lab.ControlPlane)
+	f.cluster.Audit.Add(m)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := f.cluster.RemoveControlPlane(ctx, m); err != nil {
 			t.Error(err)
 		}
 	})
 	return m
+}
+
+// take returns the first free name of a control plane.
+func (f *fixture) take() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.first + 1
+	for f.taken[fmt.Sprint("cp", n)] {
+		n++
+	}
+	f.taken[fmt.Sprint("cp", n)] = true
+	return fmt.Sprint("cp", n)
+}
+
+func (f *fixture) give(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.taken, name)
 }
 
 // worker returns a fresh machine with kubejoin that has never been in the cluster. It has a name of its own, so that

@@ -205,3 +205,9 @@ func (w *Writer) Stop(ctx context.Context, machines ...*Machine) (Written, error
 	}
 	return written, nil
 }
+
+// Abort ends the writing, whatever became of it.
+func (w *Writer) Abort() {
+	_ = w.process.Signal(syscall.SIGKILL)
+	w.process.Wait()
+}
