@@ -1,0 +1,99 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+)
+
+// etcdMember is this machine's entry in the list of members.
+type etcdMember struct{ part }
+
+func (r *etcdMember) Change(own reconcile.Observation, _ reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	o := own.(*etcdObservation)
+	in := &r.m.in
+	c, v, err := r.change(own, func(v verdict) *reconcile.Change {
+		if !v.adds {
+			return nil
+		}
+		return &reconcile.Change{Action: reconcile.Create, Reason: reconcile.Missing, Disruption: etcdMembership,
+			Summary: "is added as a learner, which does not vote yet",
+			Fields:  []reconcile.Field{{Path: "peerURL", After: in.PeerURL}, {Path: "id", After: reconcile.KnownAfterApply}}}
+	})
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case in.Client == nil:
+		return nil, []reconcile.Finding{notCompared(r.address, "etcd cannot be asked: "+in.NoClient, "")}, nil
+	case o.err != nil && c == nil:
+		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, o.err)}, nil
+	}
+	return c, v.findings, nil
+}
+
+func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.View, say func(reconcile.Progress)) error {
+	defer r.m.changed()
+	in := &r.m.in
+	// 0700, and an existing one is left as it is: behaviour catalogue §5.8.
+	if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
+		return err
+	}
+	return r.m.turn(ctx, say, func(ctx context.Context, seen *etcd.Cluster) (string, bool, error) {
+		if _, ok := seen.ByPeerURL(in.PeerURL); ok {
+			return "", true, nil
+		}
+		if err := etcd.CanChange(seen.Voters()); err != nil {
+			return err.Error(), false, nil
+		}
+		_, err := in.Client.AddLearner(ctx, in.PeerURL)
+		switch {
+		case err == nil:
+			return "", true, nil
+		case errors.Is(err, etcd.ErrExists):
+			return "", false, nil // look again: it is in the list now
+		case etcd.Temporary(err):
+			return turnText(err, seen), false, nil
+		}
+		return "", false, err
+	})
+}
+
+// describe is what of the list of members is progress if it changes.
+func describe(c *etcd.Cluster) string { return fmt.Sprint(c.Members) }
+
+// turnText is what etcd's refusal to change its members for now means.
+func turnText(err error, seen *etcd.Cluster) string {
+	switch {
+	case errors.Is(err, etcd.ErrTooManyLearners):
+		var whose []string
+		for _, m := range seen.Members {
+			if m.Learner {
+				whose = append(whose, m.String())
+			}
+		}
+		slices.Sort(whose)
+		return "waits for its turn: etcd takes one learner at a time, and has " + strings.Join(whose, ", ")
+	case errors.Is(err, etcd.ErrUnhealthy):
+		return "waits for etcd: not every voter was connected for the last five seconds"
+	case errors.Is(err, etcd.ErrNotEnoughStarted):
+		return "waits for etcd: a voter has not started yet"
+	}
+	return "waits for etcd: " + err.Error()
+}
+
+// timedOut is the error of a wait for etcd.
+func (m *membership) timedOut(budget time.Duration, told string) error {
+	text := fmt.Sprintf("not done after %s (timeouts.etcdAPICall)", budget)
+	if told != "" {
+		text += ": " + told
+	}
+	return fault.New(fault.Timeout, "%s", text).
+		WithHint("run apply again: it goes on from here; a learner that nobody is joining with is taken out by `etcdctl member remove`")
+}
