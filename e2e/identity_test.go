@@ -98,7 +98,9 @@ func TestConflicts(t *testing.T) {
 func TestNodeDeleted(t *testing.T) {
 	t.Parallel()
 	f := use(t)
-	m, _ := f.joined(t)
+	m := f.worker(t)
+	f.configure(t, m)
+	run(t, m, "root", apply, 0) // it may take longer to be Ready than a kubelet has just started
 	f.kubectl(t, "delete node %s", m.Name)
 	f.pending(t, m, "create node:"+m.Name+" missing") // a kubelet that just started registers it by itself
 	<-time.After(21 * time.Second)

@@ -43,7 +43,7 @@ func TestRefused(t *testing.T) {
 			if s.Failure.Class != tt.class || s.Failure.Hint == "" && len(s.Failure.Problems) == 0 {
 				t.Errorf("said %+v", *s.Failure)
 			}
-			if s.Took > tt.within+time.Second { // a second for the lab
+			if s.Took > tt.within+3*time.Second { // for a busy lab; who tries again needs 5 s more
 				t.Errorf("took %s", s.Took)
 			}
 		})
@@ -96,7 +96,7 @@ func TestBadInput(t *testing.T) {
 				if r.Code != 3 || strings.Count(r.Stderr, "\n") > 24 || !strings.HasPrefix(r.Stderr, "error: ") || r.Stdout != "" {
 					t.Errorf("exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
 				}
-				if r.Took > 3*time.Second {
+				if r.Took > 10*time.Second { // a bomb or a device would take for ever
 					t.Errorf("took %s", r.Took)
 				}
 			})

@@ -130,7 +130,7 @@ func TestManualApproval(t *testing.T) {
 		begin := time.Now()
 		p, name := f.applyManual(t, m, user)
 		r := end(t, p, 10)
-		if took := time.Since(begin); took < 8*time.Second || took > 13*time.Second {
+		if took := time.Since(begin); took < 8*time.Second || took > 30*time.Second {
 			t.Errorf("took %s", took)
 		}
 		if !strings.Contains(r.Stderr, "timeouts.tlsBootstrap") {
@@ -154,7 +154,7 @@ func TestManualApproval(t *testing.T) {
 			begin := time.Now()
 			must(t, m.Run(t.Context(), "pkill -x -"+signal+" kubejoin"))
 			end(t, p, 130)
-			if took := time.Since(begin); took > 2*time.Second {
+			if took := time.Since(begin); took > 10*time.Second { // of the 40 s it would wait
 				t.Errorf("took %s to end", took)
 			}
 		}

@@ -13,27 +13,33 @@ import (
 // The network of a lab. Every lab has it to itself, in a network namespace of its own.
 const gateway = "10.77.0.1"
 
+// kinds of machines by what their names begin with: how many there can be, and what is added to a machine's number to be the
+// last byte of its address.
+var kinds = []struct {
+	name        string
+	most, first int
+}{{"cp", 89, 10}, {"w", 149, 100}}
+
 // address returns the address of a machine: names and addresses are fixed, so that /etc/hosts is the
 // same everywhere from the beginning and never written again.
 func address(name string) (string, error) {
-	for kind, first := range map[string]int{"cp": 10, "w": 100} {
+	for _, k := range kinds {
 		var n int
-		if _, err := fmt.Sscanf(name, kind+"%d", &n); err == nil && name == fmt.Sprint(kind, n) && n > 0 && n < 90 {
-			return fmt.Sprintf("10.77.0.%d", first+n), nil
+		if _, err := fmt.Sscanf(name, k.name+"%d", &n); err == nil && name == fmt.Sprint(k.name, n) && n > 0 && n <= k.most {
+			return fmt.Sprintf("10.77.0.%d", k.first+n), nil
 		}
 	}
-	return "", fmt.Errorf("machine %q: machines are named cp1 to cp89 and w1 to w89", name)
+	return "", fmt.Errorf("machine %q: machines are named cp1 to cp89 and w1 to w149", name)
 }
 
 // hosts is /etc/hosts of every machine.
 func hosts() string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
-	for n := 1; n < 90; n++ {
-		fmt.Fprintf(&b, "10.77.0.%d cp%d\n", 10+n, n)
-	}
-	for n := 1; n < 90; n++ {
-		fmt.Fprintf(&b, "10.77.0.%d w%d\n", 100+n, n)
+	for _, k := range kinds {
+		for n := 1; n <= k.most; n++ {
+			fmt.Fprintf(&b, "10.77.0.%d %s%d\n", k.first+n, k.name, n)
+		}
 	}
 	return b.String()
 }
