@@ -43,7 +43,8 @@ fuzz: ## a short run; the seeds are part of the unit tests
 	go test ./migrate -run '^$$' -fuzz FuzzMigrate -fuzztime 10s -fuzzminimizetime 5x
 
 e2e: ## real machines, a real cluster; as root on Debian
-	cd e2e && go vet ./... && go test -count=1 -timeout 80m -v ./...
+	cd e2e && go vet ./... && go run ./cmd/lab build && go run ./cmd/lab -kubernetes 1.36.3 build # before anything is timed
+	cd e2e && go test -count=1 -timeout 80m -v ./...
 
 bench: ## kubeadm beside kubejoin in one run; as root on Debian
 	cd e2e && go test -count=1 -timeout 80m -v -run '^$$' -bench . -benchtime 1x ./...

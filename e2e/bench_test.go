@@ -87,6 +87,70 @@ func BenchmarkWorker(b *testing.B) {
 	t.print(fmt.Sprintf("%d fresh machines each, in turn", rounds))
 }
 
+// BenchmarkControlPlane measures kubeadm and kubejoin in turn, each on fresh machines that become the second control plane of a
+// cluster and leave it again, and prints medians.
+func BenchmarkControlPlane(b *testing.B) {
+	untilControlPlanesJoin(b)
+	f := of(b, shared137)
+	var joins [2][]measured // kubeadm's, kubejoin's
+	var converged []measured
+	var writes, restarts int
+	const rounds = 5
+	for range b.N {
+		for round := range rounds {
+			for i, program := range []string{"kubeadm", "kubejoin"} {
+				m := f.controlPlane(b)
+				f.configureControlPlane(b, m)
+				token, err := f.cluster.Token(b.Context(), time.Hour)
+				if err != nil {
+					b.Fatal(err)
+				}
+				join := fmt.Sprintf("kubeadm join %s --token %s --discovery-token-ca-cert-hash %s --control-plane --certificate-key %s "+
+					"--apiserver-advertise-address %s --ignore-preflight-errors=all",
+					f.cluster.Endpoint(), token, f.cluster.CAHash, f.cluster.CertificateKey, m.Address)
+				if program == "kubejoin" {
+					join = apply
+				}
+				joins[i] = append(joins[i], f.measure(b, m, program, join))
+				if err := f.cluster.WaitReady(b.Context(), m.Name); err != nil {
+					b.Fatal(err)
+				}
+				f.healthy(b, f.cluster.ControlPlane, m)
+				if program == "kubejoin" {
+					before := f.containers(b, m)
+					for range 5 {
+						converged = append(converged, f.measure(b, m, program, apply))
+					}
+					if f.containers(b, m) != before {
+						restarts++
+					}
+				}
+				if program == "kubejoin" && round == rounds-1 {
+					writes = f.writes(b, m)
+				}
+				f.leave(b, m)
+			}
+		}
+	}
+
+	t := newTable(b)
+	t.compare("control plane join s", "%.2f", median(joins[0], wall), median(joins[1], wall), 0.7)
+	t.compare("control plane join MB", "%.1f", median(joins[0], memory), median(joins[1], memory), -1)
+	t.compare("control plane join requests", "%.0f", median(joins[0], requests), median(joins[1], requests), -1)
+	t.alone("converged apply s", "%.3f", median(converged, wall), 0.3)
+	t.alone("converged apply MB", "%.1f", median(converged, memory), -1)
+	t.alone("converged apply requests", "%.0f", median(converged, requests), -1)
+	t.alone("converged apply writes and unit operations", "%.0f", float64(writes), 0)
+	t.alone("converged applies that restarted a container", "%.0f", float64(restarts), 0)
+	t.print(fmt.Sprintf("%d fresh machines each, in turn", rounds))
+}
+
+// containers tells which processes the control plane's pods are: another start gives another text.
+func (f *fixture) containers(b *testing.B, m *lab.Machine) string {
+	b.Helper()
+	return must(b, m.Run(b.Context(), "ctr --namespace k8s.io tasks list | sort")).Stdout
+}
+
 // BenchmarkConfiguration measures checking and migrating a file of usual size beside kubeadm's check, in turn, and a large one
 // alone.
 func BenchmarkConfiguration(b *testing.B) {

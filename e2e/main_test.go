@@ -139,14 +139,18 @@ func (f *fixture) controlPlane(t testing.TB) *lab.Machine {
 	t.Cleanup(func() { f.give(name) })
 	m := f.boot(t, name, lab.ControlPlane)
 	f.cluster.Audit.Add(m)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-		defer cancel()
-		if err := f.cluster.RemoveControlPlane(ctx, m); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { f.leave(t, m) })
 	return m
+}
+
+// leave takes a control plane out of the cluster. It may be out already.
+func (f *fixture) leave(t testing.TB, m *lab.Machine) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if err := f.cluster.RemoveControlPlane(ctx, m); err != nil {
+		t.Error(err)
+	}
 }
 
 // take returns the first free name of a control plane.
