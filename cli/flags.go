@@ -35,6 +35,7 @@ type joinFlags struct {
 	allow                             []string
 	detailedExitCode                  bool
 	out                               string
+	planFile                          string // the argument of apply that is no endpoint
 	endpoint                          string // the argument HOST:PORT
 	namesEndpoint                     bool   // whoever calls it without a configuration means to give HOST:PORT
 

@@ -37,7 +37,7 @@ override what the file says.
 	f.namesEndpoint = true
 	c.RunE = func(c *cobra.Command, args []string) error {
 		f.takeEndpoint(args)
-		return f.apply(c, g.printer())
+		return f.apply(c, g.printer(), nil)
 	}
 	return c
 }

@@ -13,15 +13,23 @@ import (
 
 func newPlan(g *globals) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "plan -f join.yaml",
+		Use:   "plan [-f join.yaml] [HOST:PORT]",
 		Short: "Show what apply would change, in order; touches nothing",
 		Long: `Show what apply would change on this machine, in order, with file contents as diffs.
 
 plan only reads: it writes no file, takes no lock, and sends the cluster nothing
 but reads. It works without root; what it may not see it names. With --cluster it
-needs no network either.`,
+needs no network either. With --out it saves what it shows, for apply to do that or
+nothing.
+
+Flags override what the file says, and without a file they say it all, as for
+kubejoin join.
+
+` + helpSecrets,
 		Example: `  kubejoin plan -f join.yaml
   kubejoin plan -f join.yaml --detailed-exitcode     # 0 in sync, 2 changes pending
+  kubejoin plan -f join.yaml --out plan.json         # then: kubejoin apply plan.json
+  kubejoin plan -f join.yaml --node-name worker-7 --token-file token
   kubejoin plan -f join.yaml --cluster cluster.yaml --rootfs ./image
   kubectl get cm -A -o yaml | kubejoin plan -f join.yaml --cluster -`,
 		Args: endpointOnly,
@@ -29,6 +37,8 @@ needs no network either.`,
 	f := addJoinFlags(c)
 	f.addWait()
 	f.addCluster(`file with the ConfigMaps cluster-info, kubeadm-config and kubelet-config, as "kubectl get -o yaml" writes them, instead of the network; "-" is standard input`)
+	c.Flags().StringVar(&f.out, "out", "", "file to save the plan in, for apply and show; it holds no secret")
+	_ = c.MarkFlagFilename("out", "json") // the error is for a flag that is not there
 	c.Flags().BoolVar(&f.detailedExitCode, "detailed-exitcode", false, "exit with 2 when changes are pending")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		f.takeEndpoint(args)
@@ -38,6 +48,11 @@ needs no network either.`,
 			return err
 		}
 		defer run.Close()
+		if f.out != "" {
+			if err := f.save(run); err != nil {
+				return err
+			}
+		}
 		p.Plan(run.Plan)
 		if !f.detailedExitCode {
 			return nil
@@ -68,6 +83,9 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 	default:
 		return nil, misused("--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
 	}
+	if f.out == "-" {
+		return nil, fault.New(fault.InvalidConfig, "--out: the plan goes to a file").WithHint("-o json prints it to standard output")
+	}
 	if err := checkAllow(f.allow); err != nil {
 		return nil, err
 	}
@@ -93,6 +111,9 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 	run, err := session.Open(c.Context(), o)
 	if err != nil && f.config == "" {
 		err = f.inFlags(err, join)
+	}
+	if err == nil && f.config != "" {
+		run.Plan.Overrides = run.Overrides()
 	}
 	return run, err
 }

@@ -102,7 +102,6 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 		SilenceUsage:               true,
-		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
 		PersistentPreRunE:          func(*cobra.Command, []string) error { return g.check() },
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -117,7 +116,9 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 	root.SetErr(g.streams.Err)
 	f := root.PersistentFlags()
 	f.StringVarP(&g.output, "output", "o", string(report.Text), `output format, "text" or "json"`)
+	completeWords(root, "output", string(report.Text), string(report.JSON))
 	f.StringVar(&g.color, "color", "auto", `colour: "auto" (on a terminal, unless NO_COLOR is set), "always" or "never"`)
+	completeWords(root, "color", "auto", "always", "never")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if words := c.Flags().Args(); c == root && len(words) > 0 {
 			return unknownCommand(c, words[0]) // its flags cannot be known either
@@ -130,7 +131,7 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		}
 		return pflag.NormalizedName(name)
 	})
-	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newConfig(g), newVersion(g))
+	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newShow(g), newConfig(g), newVersion(g))
 	return root
 }
 

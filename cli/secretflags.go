@@ -61,7 +61,7 @@ func (s *secretFlags) addCertificateKey(fs *pflag.FlagSet) {
 func (f *joinFlags) oneReader() error {
 	first := ""
 	for _, flag := range []struct{ name, value string }{
-		{"--config", f.config}, {"--cluster", f.cluster}, {"--token", f.tokenFlag}, {"--token-file", f.tokenFile},
+		{"the saved plan", f.planFile}, {"--config", f.config}, {"--cluster", f.cluster}, {"--token", f.tokenFlag}, {"--token-file", f.tokenFile},
 		{"--discovery-token", f.discoveryTokenFlag}, {"--tls-bootstrap-token", f.tlsTokenFlag},
 		{"--certificate-key", f.certificateKeyFlag}, {"--certificate-key-file", f.certificateKeyFile},
 	} {

@@ -90,7 +90,9 @@ type Finding struct {
 	Name     string   `json:"name"` // stable, CamelCase for checks that kubeadm has
 	Address  Address  `json:"address,omitempty"`
 	Seen     string   `json:"seen"`
-	Hint     string   `json:"hint,omitempty"` // what to do
+	Wanted   string   `json:"wanted,omitempty"` // what should be seen instead
+	Why      string   `json:"why,omitempty"`    // what goes wrong otherwise
+	Hint     string   `json:"hint,omitempty"`   // what to do
 	Waived   bool     `json:"waived,omitempty"`
 }
 
@@ -107,9 +109,12 @@ type Subject struct {
 // Plan is the ordered changes and the findings. It is plain data and
 // deterministic: equal observations give equal plans.
 type Plan struct {
-	Subject  Subject   `json:"subject"`
-	Changes  []Change  `json:"changes"`
-	Findings []Finding `json:"findings,omitempty"`
+	Subject Subject `json:"subject"`
+	// Overrides are the values that flags or the environment set instead of the
+	// configuration file; none without a file.
+	Overrides []Setting `json:"overrides,omitempty"`
+	Changes   []Change  `json:"changes"`
+	Findings  []Finding `json:"findings,omitempty"`
 	// Incomplete says that something could not be observed or cannot be put
 	// right, so that an empty plan does not mean "in sync".
 	Incomplete bool `json:"incomplete,omitempty"`

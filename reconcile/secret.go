@@ -5,11 +5,14 @@ import (
 	"encoding/hex"
 )
 
+// maskBegin tells a masked secret from other values.
+const maskBegin = "(sensitive, "
+
 // Mask is the only form in which a secret may leave the data model.
 func Mask(secret []byte) string {
 	if len(secret) == 0 {
-		return "(sensitive, empty)"
+		return maskBegin + "empty)"
 	}
 	sum := sha256.Sum256(secret)
-	return "(sensitive, sha256:" + hex.EncodeToString(sum[:4]) + ")"
+	return maskBegin + "sha256:" + hex.EncodeToString(sum[:4]) + ")"
 }

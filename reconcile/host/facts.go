@@ -54,7 +54,7 @@ func (h *Host) Facts(ctx context.Context) (Facts, error) {
 	var err error
 	f.Hostname, err = h.hostname()
 	if err == nil {
-		f.MachineID, err = h.machineID()
+		f.MachineID, err = h.MachineID()
 	}
 	if err == nil && h.live {
 		var id []byte
@@ -145,9 +145,9 @@ func (h *Host) hostname() (string, error) {
 	return "", err
 }
 
-// machineID takes the first of the files that exists, even if it is empty: so
+// MachineID takes the first of the files that exists, even if it is empty: so
 // does the kubelet (cAdvisor's machine ID files).
-func (h *Host) machineID() (string, error) {
+func (h *Host) MachineID() (string, error) {
 	for _, path := range []string{"/etc/machine-id", "/var/lib/dbus/machine-id"} {
 		data, _, err := h.ReadFile(path, smallFile)
 		if err != nil || data != nil {

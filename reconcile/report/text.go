@@ -93,6 +93,9 @@ func (p *Printer) Plan(plan *reconcile.Plan) {
 		return
 	}
 	p.header(plan.Subject)
+	if len(plan.Overrides) > 0 {
+		p.outf("%s\n", p.out(dim, clean(overrides(plan.Overrides))))
+	}
 	for _, c := range plan.Changes {
 		p.change(c)
 	}
