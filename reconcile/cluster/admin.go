@@ -73,24 +73,23 @@ func (c *Client) WithClientCertificate(server string, ca, cert, key []byte) (*Cl
 	return admin, nil
 }
 
-// DiscoveryFileUser is a client with the credential of the discovery file; nil
-// if discovery is not by a file of this machine, or it cannot be used any more.
-// A node has no need of it but for what it may not do itself.
-func (c *Client) DiscoveryFileUser() *Client {
+// DiscoveryFileUser is a client with the credential of the discovery file, if
+// discovery is by a file of this machine that can still be used. A node has no
+// need of it but for what it may not do itself.
+func (c *Client) DiscoveryFileUser() (user *Client, ok bool) {
 	d, err := c.run.discovery()
 	if err != nil || d.path == "" || isURL(d.path) {
-		return nil
+		return nil, false
 	}
 	a, err := d.load()
 	if err != nil || !a.hasCredential() || len(a.cluster.CertificateAuthorityData) == 0 || d.checkFile(a) != nil {
-		return nil
+		return nil, false
 	}
-	user, err := c.run.client(a)
-	if err != nil {
-		return nil
+	if user, err = c.run.client(a); err != nil {
+		return nil, false
 	}
 	user.who = "the discovery file's credential"
-	return user
+	return user, true
 }
 
 // etcdURLsAnnotation of an etcd pod names where its member serves.
@@ -111,7 +110,7 @@ func (c *Client) EtcdEndpoints(ctx context.Context) (endpoints []EtcdEndpoint, m
 		found := false
 		for at := range strings.SplitSeq(pod.Annotations[etcdURLsAnnotation], ",") {
 			if at = strings.TrimSpace(at); checkServer(at) == nil {
-				endpoints = append(endpoints, EtcdEndpoint{Node: pod.Spec.NodeName, PodName: pod.Name, ClientURL: at})
+				endpoints = append(endpoints, EtcdEndpoint{Node: pod.Spec.NodeName, PodName: pod.Name, ClientURL: at, Image: etcdImage(&pod)})
 				found = true
 			}
 		}
@@ -124,6 +123,16 @@ func (c *Client) EtcdEndpoints(ctx context.Context) (endpoints []EtcdEndpoint, m
 	})
 	slices.Sort(missing)
 	return endpoints, missing, nil
+}
+
+// etcdImage is the image of a pod's container; empty if it has none.
+func etcdImage(pod *corev1.Pod) string {
+	for _, c := range pod.Spec.Containers {
+		if c.Name == "etcd" {
+			return c.Image
+		}
+	}
+	return ""
 }
 
 // ErrChanged is in the chain of the error of a patch for a state of an object

@@ -202,11 +202,11 @@ func TestDiscoveryFileUser(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := c.DiscoveryFileUser()
-			if (got != nil) != tt.want {
+			got, ok := c.DiscoveryFileUser()
+			if ok != tt.want {
 				t.Fatalf("%v", got)
 			}
-			if got == nil {
+			if !ok {
 				return
 			}
 			var who []string
@@ -218,13 +218,17 @@ func TestDiscoveryFileUser(t *testing.T) {
 	}
 	o.Join.Discovery.File = nil
 	c, _, _, err := connect(t, s, o)
-	if err != nil || c.DiscoveryFileUser() != nil {
-		t.Errorf("without a file: %v", err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.DiscoveryFileUser(); ok {
+		t.Error("without a file")
 	}
 }
 
 func etcdPod(name, node, urls string) corev1.Pod {
-	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node}}
+	p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{NodeName: node,
+		Containers: []corev1.Container{{Name: "sidecar", Image: "x"}, {Name: "etcd", Image: "etcd:3.6.8"}}}}
 	if urls != "" {
 		p.Annotations = map[string]string{"kubeadm.kubernetes.io/etcd.advertise-client-urls": urls}
 	}
@@ -249,11 +253,11 @@ func TestEtcdEndpoints(t *testing.T) {
 	}{
 		"external etcd": {},
 		"two": {pods: []corev1.Pod{etcdPod("etcd-cp2", "cp2", "https://10.0.0.2:2379"), etcdPod("etcd-cp1", "cp1", "https://[fd00::1]:2379")},
-			want: []EtcdEndpoint{{"cp1", "etcd-cp1", "https://[fd00::1]:2379"}, {"cp2", "etcd-cp2", "https://10.0.0.2:2379"}}},
+			want: []EtcdEndpoint{{Node: "cp1", PodName: "etcd-cp1", ClientURL: "https://[fd00::1]:2379", Image: "etcd:3.6.8"}, {Node: "cp2", PodName: "etcd-cp2", ClientURL: "https://10.0.0.2:2379", Image: "etcd:3.6.8"}}},
 		"several URLs": {pods: []corev1.Pod{etcdPod("etcd-cp1", "cp1", "https://10.0.0.1:2379, https://10.1.0.1:2379")},
-			want: []EtcdEndpoint{{"cp1", "etcd-cp1", "https://10.0.0.1:2379"}, {"cp1", "etcd-cp1", "https://10.1.0.1:2379"}}},
+			want: []EtcdEndpoint{{Node: "cp1", PodName: "etcd-cp1", ClientURL: "https://10.0.0.1:2379", Image: "etcd:3.6.8"}, {Node: "cp1", PodName: "etcd-cp1", ClientURL: "https://10.1.0.1:2379", Image: "etcd:3.6.8"}}},
 		"not annotated": {pods: []corev1.Pod{etcdPod("etcd-x", "x", ""), etcdPod("etcd-cp1", "cp1", "https://10.0.0.1:2379"), etcdPod("etcd-a", "a", "10.0.0.1")},
-			want: []EtcdEndpoint{{"cp1", "etcd-cp1", "https://10.0.0.1:2379"}}, missing: []string{"etcd-a", "etcd-x"}},
+			want: []EtcdEndpoint{{Node: "cp1", PodName: "etcd-cp1", ClientURL: "https://10.0.0.1:2379", Image: "etcd:3.6.8"}}, missing: []string{"etcd-a", "etcd-x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.on(podsPath, list(tt.pods...))

@@ -101,6 +101,7 @@ type EtcdEndpoint struct {
 	Node      string
 	PodName   string
 	ClientURL string
+	Image     string // of the container
 }
 
 // RBACGap is something that a control plane may not do in this cluster, because

@@ -35,6 +35,8 @@ const FindingNodeTaints = "NodeTaints"
 const podEviction reconcile.Disruption = "pod-eviction"
 
 // NodeMarker reads and marks Nodes. *cluster.Client is one.
+//
+//nolint:revive // a marker alone does not say of what
 type NodeMarker interface {
 	Node(ctx context.Context, name string) (*cluster.NodeInfo, error)
 	WatchNode(ctx context.Context, name string, fn func(*cluster.NodeInfo) (done bool)) error
@@ -65,8 +67,9 @@ type marksResource struct {
 	taints       []corev1.Taint // nil: a worker's configuration says nothing of them
 	machineID    string         // empty: unknown, not compared
 	timeout      time.Duration
-	// marker gives the API as one sees it who may mark Nodes, nil if this run has
-	// no such credential. A control plane's may exist only when it is asked for.
+	// marker gives the API as one sees it who may mark Nodes; nil, or giving nil,
+	// if this run has no such credential. A control plane's may exist only when
+	// it is asked for.
 	marker func() (NodeMarker, error)
 	after  []reconcile.Address
 
@@ -74,6 +77,13 @@ type marksResource struct {
 	last marksObservation
 	// read says that last has been given once: the next one is read anew.
 	read bool
+}
+
+func (r *marksResource) api() (NodeMarker, error) {
+	if r.marker == nil {
+		return nil, nil
+	}
+	return r.marker()
 }
 
 func (r *marksResource) Address() reconcile.Address { return marksAddress(r.name) }
@@ -89,7 +99,7 @@ func (r *marksResource) Observe(ctx context.Context) (reconcile.Observation, err
 	if first && r.last.seen {
 		return r.judge(ctx), nil
 	}
-	api, err := r.marker()
+	api, err := r.api()
 	if err == nil && api != nil {
 		var info *cluster.NodeInfo
 		if info, err = api.Node(ctx, r.name); err == nil {
@@ -113,7 +123,7 @@ func (r *marksResource) judge(ctx context.Context) marksObservation {
 	if r.controlPlane || o.info == nil || r.marking(o.info) == nil {
 		return o
 	}
-	if api, err := r.marker(); err == nil && api != nil {
+	if api, err := r.api(); err == nil && api != nil {
 		// Without an answer there is a finding, as without the right.
 		o.may, _ = api.MayMarkNode(ctx, r.name)
 	}
@@ -161,7 +171,7 @@ func (r *marksResource) foreign(n *cluster.NodeInfo) bool {
 // and the controllers write the Node at the same time: what is not the latest
 // is read and computed again.
 func (r *marksResource) Apply(ctx context.Context, _ reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
-	api, err := r.marker()
+	api, err := r.api()
 	switch {
 	case err != nil:
 		return err

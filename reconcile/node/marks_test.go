@@ -448,6 +448,7 @@ func TestWorkerTaintsWithoutMarker(t *testing.T) {
 		if len(c.Changes) > 0 || len(c.Findings) != 1 || c.Findings[0].Name != FindingNodeTaints {
 			t.Errorf("%+v %+v", c.Changes, c.Findings)
 		}
+		r.marker = nil
 	}
 	r.last = marksObservation{}
 	if _, c := marksSet(t, r); len(c.Changes)+len(c.Findings) > 0 {
