@@ -246,13 +246,13 @@ func TestReboot(t *testing.T) {
 	f.unchanged(t, m, func() { run(t, m, "root", apply, 0) })
 }
 
-// until waits until something is so, a minute at most.
+// until waits until something is so, two minutes at most.
 func until(t *testing.T, what string, so func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !so() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after a minute: %s", what)
+			t.Fatalf("not so after two minutes: %s", what)
 		}
 		<-time.After(50 * time.Millisecond)
 	}

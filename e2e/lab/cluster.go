@@ -202,10 +202,10 @@ func (c *Cluster) Kubectl(ctx context.Context, args string) (string, error) {
 // WaitReady waits until a Node is there and Ready.
 func (c *Cluster) WaitReady(ctx context.Context, node string) error {
 	return step("wait for Node "+node, func() error {
-		if _, err := c.Kubectl(ctx, "wait --for=create --timeout=60s node/"+node); err != nil {
+		if _, err := c.Kubectl(ctx, "wait --for=create --timeout=120s node/"+node); err != nil {
 			return err
 		}
-		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=60s node/"+node)
+		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=120s node/"+node)
 		return err
 	})
 }
