@@ -52,7 +52,7 @@ var repeats = regexp.MustCompile(`^(failed to (pull and unpack|pull|resolve|unpa
 // permission to have it, is not there. Their codes are not enough: containerd
 // gives "unknown" to a refusal.
 var (
-	wordsAbsent = []string{"not found", "manifest unknown", "name unknown", "no such image", "does not exist", "no match for platform"}
+	wordsAbsent = []string{"not found", "manifest unknown", "name unknown", "no such image", "does not exist"}
 	wordsDenied = []string{"unauthorized", "authorization failed", "access denied", "403 forbidden", "401 unauthorized", "denied:"}
 	wordsForged = []string{"x509:", "signaturevalidationfailed", "gave http response to https client"}
 )
@@ -81,11 +81,13 @@ func pullError(ref string, s *status.Status) *PullError {
 	case strings.Contains(reason, "no such host"), strings.Contains(reason, "server misbehaving"):
 	case says(wordsDenied):
 		e.Permanent, e.Hint = true, "give the container runtime a credential for "+registry(ref)+", or check imageRepository"
+	case strings.Contains(reason, "no match for platform"):
+		e.Permanent, e.Hint = true, registry(ref)+" has no build of it for this machine's architecture"
 	case s.Code() == codes.NotFound, says(wordsAbsent):
 		e.Permanent, e.Hint = true, "check imageRepository and imageTag of the cluster configuration, or load the image into the runtime by hand"
 	case says(wordsForged):
 		e.Permanent, e.Hint = true, "the container runtime does not trust "+registry(ref)+": see its registry configuration"
-	case s.Code() == codes.InvalidArgument:
+	case s.Code() == codes.InvalidArgument, strings.Contains(reason, "invalid reference format"):
 		e.Permanent, e.Hint = true, "check imageRepository and imageTag of the cluster configuration"
 	}
 	return e
