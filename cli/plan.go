@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
@@ -78,22 +79,38 @@ func detailed(p *reconcile.Plan) error {
 
 // open loads the configuration and observes machine and cluster.
 func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*session.Run, error) {
-	switch node.Wait(f.wait) {
-	case "", node.WaitRegistered, node.WaitReady:
-	default:
-		return nil, misused("--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
-	}
-	if f.out == "-" {
-		return nil, fault.New(fault.InvalidConfig, "--out: the plan goes to a file").WithHint("-o json prints it to standard output")
-	}
-	if err := checkAllow(f.allow); err != nil {
-		return nil, err
-	}
-	join, base, err := f.load(p)
+	o, join, err := f.options(c, p, readOnly)
 	if err != nil {
 		return nil, err
 	}
-	o := session.Options{
+	run, err := session.Open(c.Context(), o)
+	if err != nil && f.config == "" {
+		err = f.inFlags(err, join)
+	}
+	if err == nil && f.config != "" {
+		run.Plan.Overrides = run.Overrides()
+	}
+	return run, err
+}
+
+// options loads the configuration, with the flags on top.
+func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) (o session.Options, join *load.Join, err error) {
+	switch node.Wait(f.wait) {
+	case "", node.WaitRegistered, node.WaitReady:
+	default:
+		return o, nil, misused("--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
+	}
+	if f.out == "-" {
+		return o, nil, fault.New(fault.InvalidConfig, "--out: the plan goes to a file").WithHint("-o json prints it to standard output")
+	}
+	if err := checkAllow(f.allow); err != nil {
+		return o, nil, err
+	}
+	join, base, err := f.load(p)
+	if err != nil {
+		return o, nil, err
+	}
+	o = session.Options{
 		Join:      join,
 		BaseDir:   base,
 		Root:      f.rootfs,
@@ -105,17 +122,10 @@ func (f *joinFlags) open(c *cobra.Command, p *report.Printer, readOnly bool) (*s
 	}
 	if f.cluster != "" {
 		if _, o.ClusterFile, err = session.ReadConfiguration(c.Context(), f.cluster, f.cmd.InOrStdin()); err != nil {
-			return nil, err
+			return o, nil, err
 		}
 	}
-	run, err := session.Open(c.Context(), o)
-	if err != nil && f.config == "" {
-		err = f.inFlags(err, join)
-	}
-	if err == nil && f.config != "" {
-		run.Plan.Overrides = run.Overrides()
-	}
-	return run, err
+	return o, join, nil
 }
 
 func noArgs(c *cobra.Command, args []string) error {

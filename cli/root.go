@@ -131,7 +131,7 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		}
 		return pflag.NormalizedName(name)
 	})
-	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newShow(g), newConfig(g), newVersion(g))
+	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newPreflight(g), newShow(g), newConfig(g), newVersion(g))
 	return root
 }
 

@@ -21,6 +21,7 @@ type run struct {
 	o        Options
 	limits   limits
 	requests atomic.Int64
+	clock    clock
 
 	mu      sync.Mutex // guards what follows, and calls of o.Wait
 	secrets []string
@@ -124,7 +125,11 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	if _, credential, ok := strings.Cut(req.Header.Get("Authorization"), " "); ok {
 		m.run.secret(credential)
 	}
-	return m.next.RoundTrip(req)
+	resp, err := m.next.RoundTrip(req)
+	if err == nil {
+		m.run.clock.see(resp)
+	}
+	return resp, err
 }
 
 // impatient returns when the request's context ends even if the exec plugin

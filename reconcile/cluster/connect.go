@@ -228,6 +228,7 @@ func (c *Client) readCluster(ctx context.Context, st *State, budget time.Duratio
 	others.Go(func() { try(ctx, 2, func(ctx context.Context) error { return c.readNode(ctx, c.run.o.NodeName, st) }) })
 	others.Wait()
 	<-first
+	st.Clock = c.run.clock.seen()
 	return reads
 }
 

@@ -36,6 +36,8 @@ type State struct {
 	// credential, although it looks valid; the node then needs a new one. Empty
 	// if it was accepted or not tried.
 	CredentialRefused string
+	// Clock is the API server's.
+	Clock Clock
 	// Unseen lists what could not be read and why.
 	Unseen []Unseen
 	// Warnings are things worth telling, such as an ignored field in a ConfigMap.

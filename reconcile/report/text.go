@@ -181,6 +181,11 @@ func (p *Printer) finding(f reconcile.Finding) {
 		p.outf(" %s", clean(string(f.Address)))
 	}
 	p.outf(": %s\n", clean(f.Seen))
+	for _, l := range []struct{ word, text string }{{"wanted:", f.Wanted}, {"why:", f.Why}} {
+		if l.text != "" {
+			p.outf("      %s %s\n", p.out(dim, l.word), clean(l.text))
+		}
+	}
 	if f.Hint != "" {
 		p.outf("      %s %s\n", p.out(cyan, "hint:"), clean(f.Hint))
 	}

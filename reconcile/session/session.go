@@ -64,6 +64,12 @@ type Run struct {
 	// bootstrapping says that client uses the bootstrap credential.
 	bootstrapping bool
 	serial        string // of the node's certificate that the cluster was asked with
+	// admin is the API as an administrator sees it, for a control plane; nil if
+	// this run has no such credential.
+	admin *cluster.Client
+	// asAdministrator says that client uses admin.conf.
+	asAdministrator bool
+	closers         []func() error
 	// held compares with a saved plan: see Hold. It is nil without one.
 	held func(*reconcile.Computed) error
 }
@@ -96,6 +102,9 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err := o.Join.Validate(); err != nil {
 		return nil, err
 	}
+	if err := r.checkWaivers(cfg); err != nil {
+		return nil, err
+	}
 	if cfg.ControlPlane != nil {
 		return nil, fault.New(fault.InvalidConfig, "joining as a control plane is not supported yet").At(r.position("controlPlane")).
 			WithHint("remove controlPlane to join this machine as a worker")
@@ -112,14 +121,23 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
+	controlPlane, more, err := r.controlPlane(ctx, cfg, state, facts, patches)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, more...)
 	ports := r.ports(ctx)
-	resources := node.Resources(desired, cfg, state, facts, node.Options{
+	resources, more, err := node.Resources(desired, controlPlane, cfg, state, facts, node.Options{
 		Wait:      o.Wait,
 		FilesOnly: !machine.Live(),
 		Serial:    r.serial,
 		// Who builds an image without being root cannot give files to root.
-		AnyOwner: !machine.Live() && facts.EffectiveUID != 0,
+		AnyOwner: r.anyOwner(facts),
 	}, ports)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, more...)
 	selection := node.Selection{Skip: cfg.SkipPhases, ControlPlane: cfg.ControlPlane != nil}
 	resources, skipped, err := node.Select(resources, selection)
 	if err != nil {
@@ -134,10 +152,10 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.Plan = &reconcile.Plan{
 		Subject:  subject(desired, state, machine),
 		Changes:  r.computed.Changes,
-		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.computed.Findings, r.checks(ctx, facts)),
+		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.computed.Findings, r.checks(ctx, facts, state, desired, resources)),
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 	}
-	preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)
+	r.Plan.Findings = append(r.Plan.Findings, preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
 	r.Plan.Incomplete = slices.ContainsFunc(r.Plan.Findings, func(f reconcile.Finding) bool {
 		// An error at an address is something in the way of comparing it.
 		return f.Name == node.FindingNotCompared || f.Severity == reconcile.SeverityError && f.Address != "" && !f.Waived
@@ -160,7 +178,7 @@ func subject(d *node.Desired, state *cluster.State, machine *host.Host) reconcil
 
 // checks are what this machine needs before its plan can be applied. One that
 // has nothing to do needs nothing.
-func (r *Run) checks(ctx context.Context, facts host.Facts) []reconcile.Finding {
+func (r *Run) checks(ctx context.Context, facts host.Facts, state *cluster.State, desired *node.Desired, resources []reconcile.Resource) []reconcile.Finding {
 	if !r.machine.Live() {
 		return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "FilesOnly",
 			Seen: "the kubelet's service, its credential and the Node need the running machine and are left out below --rootfs"}}
@@ -169,13 +187,18 @@ func (r *Run) checks(ctx context.Context, facts host.Facts) []reconcile.Finding 
 	if len(r.computed.Changes) == 0 || slices.Contains(cfg.SkipPhases, "preflight") {
 		return nil
 	}
-	return preflight.Run(ctx, preflight.Input{Config: cfg, Facts: facts})
+	return preflight.Run(ctx, r.preflightInput(facts, state, kubeletConfig(desired, state), addresses(resources)))
 }
 
 // Close gives back what the run holds.
 func (r *Run) Close() {
+	for _, c := range r.closers {
+		_ = c() // connections that were only asked
+	}
 	_ = r.machine.Close() // a folder handle that was only read
 }
+
+func (r *Run) onClose(f func() error) { r.closers = append(r.closers, f) }
 
 // Requests is how many requests the API server was sent.
 func (r *Run) Requests() int {
@@ -333,6 +356,12 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 		co.Credential = cluster.Credential{State: cluster.CredentialAbsent}
 	}
 	r.serial = co.Credential.Serial
+	// A node that is a control plane can ask as its administrator, and by the
+	// cluster's endpoint: its own API server may be what has to be repaired. One
+	// that has not joined yet has to discover the cluster all the same.
+	if admin := r.administrator(cfg); admin.State == cluster.CredentialValid && co.Credential.State == cluster.CredentialValid {
+		co.Credential, co.Alternative = admin, co.Credential
+	}
 	client, state, err := cluster.Connect(ctx, co)
 	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && unseen(err) {
 		// A node that this run has no credential for: its own may not be read by
@@ -345,6 +374,7 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 	}
 	r.client = client
 	r.bootstrapping = len(state.Bootstrap) > 0
+	r.asAdministrator = state.Server == co.Credential.Server && len(co.Credential.Paths) > 0 && co.Credential.Paths[0] == adminPath && !r.bootstrapping
 	return state, nil
 }
 
