@@ -26,7 +26,7 @@ const (
 // tokenClient has the bootstrap token, as a control plane that joins.
 func tokenClient(t *testing.T, s *apiServer) *Client {
 	t.Helper()
-	c, _, _, err := connect(t, s, brief(options(s)))
+	c, _, _, err := connect(t, s, options(s))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,14 @@ func adminClient(t *testing.T, s *apiServer) *Client {
 
 func admin(c *x509.Certificate) {
 	c.Subject = pkix.Name{CommonName: "kubernetes-admin", Organization: []string{"kubeadm:cluster-admins"}}
+}
+
+// giveUp makes a client soon give up on a server that does not recover.
+func giveUp(c *Client, class fault.Class) {
+	c.run.o.Join.Timeouts.KubernetesAPICall = time.Minute
+	if class == fault.Unreachable {
+		c.run.o.Join.Timeouts.KubernetesAPICall = 150 * time.Millisecond
+	}
 }
 
 // whoAsks records the common name of the client certificate of each request.
@@ -87,6 +95,7 @@ func TestCertificateBundle(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s.on(certsPath, tt.handler)
+			giveUp(c, tt.class)
 			_, err := c.CertificateBundle(t.Context())
 			expect(t, err, tt.class, tt.fragment...)
 			noCanary(t, err.Error(), fault.HintOf(err))

@@ -131,6 +131,7 @@ func TestPatchNodeMarksRefused(t *testing.T) {
 		503: {fault.Unreachable, false, "could not change"},
 	} {
 		s.on(nodePath, refuse(code, "no"))
+		giveUp(c, tt.class)
 		_, err := c.PatchNodeMarks(t.Context(), "w1", MarksPatch{})
 		expect(t, err, tt.class, tt.fragment)
 		if errors.Is(err, ErrChanged) != tt.changed {
