@@ -145,6 +145,44 @@ func BenchmarkControlPlane(b *testing.B) {
 	t.print(fmt.Sprintf("%d fresh machines each, in turn", rounds))
 }
 
+// BenchmarkManyMembers measures what a plan on a control plane costs as etcd grows, and when some of its members do not answer.
+func BenchmarkManyMembers(b *testing.B) {
+	untilControlPlanesJoin(b)
+	f := of(b, shared137)
+	t := newTable(b)
+	var machines []*lab.Machine
+	grow := func(members int) {
+		for 1+len(machines) < members {
+			m := f.controlPlane(b)
+			f.configureControlPlane(b, m)
+			must(b, m.Run(b.Context(), apply))
+			machines = append(machines, m)
+		}
+	}
+	cost := func(name string, wanted float64) {
+		var costs []measured
+		for range b.N {
+			for range rounds {
+				costs = append(costs, f.measure(b, machines[0], "kubejoin", "kubejoin plan -f /etc/join.yaml"))
+			}
+		}
+		t.alone(name+" s", "%.3f", median(costs, wall), wanted)
+		t.alone(name+" requests", "%.0f", median(costs, requests), -1)
+	}
+	grow(3)
+	cost("plan with 3 members", -1)
+	grow(7)
+	cost("plan with 7 members", -1)
+	for _, m := range machines[4:] {
+		f.cluster.Audit.Remove(m) // it logs nothing more
+		if err := m.CutPower(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cost("plan with 7 members, 2 of them dead", -1)
+	t.print("one machine")
+}
+
 // containers tells which processes the control plane's pods are: another start gives another text.
 func (f *fixture) containers(b *testing.B, m *lab.Machine) string {
 	b.Helper()
