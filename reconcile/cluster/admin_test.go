@@ -52,7 +52,7 @@ func admin(c *x509.Certificate) {
 func giveUp(c *Client, class fault.Class) {
 	c.run.o.Join.Timeouts.KubernetesAPICall = time.Minute
 	if class == fault.Unreachable {
-		c.run.o.Join.Timeouts.KubernetesAPICall = 150 * time.Millisecond
+		c.run.o.Join.Timeouts.KubernetesAPICall = 500 * time.Millisecond
 	}
 }
 
