@@ -29,7 +29,12 @@ hold them.
   kubejoin apply -f join.yaml --wait=ready
   kubejoin apply -f join.yaml --token-file token --node-name worker-7
   kubejoin apply plan.json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return endpointOnly(c, args) // of which one is too many
+			}
+			return nil
+		},
 	}
 	f := addJoinFlags(c)
 	f.addWait()
