@@ -109,7 +109,11 @@ func (m *machine) ports() Ports {
 func (m *machine) set() *reconcile.Set {
 	m.t.Helper()
 	d, _ := compute(m.t, m.in)
-	set, err := reconcile.NewSet(Resources(d, m.in.Config, m.in.Cluster, m.in.Facts, m.options, m.ports())...)
+	resources, _, err := Resources(d, nil, m.in.Config, m.in.Cluster, m.in.Facts, m.options, m.ports())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	set, err := reconcile.NewSet(resources...)
 	if err != nil {
 		m.t.Fatal(err)
 	}

@@ -41,6 +41,9 @@ type Ports struct {
 	Bootstrap API
 	// As gives the API as the holder of the node's own credential sees it.
 	As func(cluster.Credential) (API, error)
+	// Marker gives the API as one sees it who may mark a worker's Node; nil, or
+	// giving nil, if this run has no such credential.
+	Marker func() (NodeMarker, error)
 	// ReadCredential says what the kubelet.conf on this machine is worth now.
 	ReadCredential func() cluster.Credential
 	// ReadCertificate reads the kubelet's client certificate by itself; nil if

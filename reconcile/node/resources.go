@@ -8,6 +8,7 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
 	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
 // Wait says how far apply follows the node.
@@ -32,10 +33,18 @@ type Options struct {
 	AnyOwner bool
 }
 
-// Resources are the desired state of a worker as things that can observe and
-// apply themselves. Order of the steps: behaviour catalogue §9.7.
-func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State, facts host.Facts, o Options, p Ports) []reconcile.Resource {
-	var out []reconcile.Resource
+// Resources are the desired state of a node as things that can observe and
+// apply themselves; cp is nil for a worker. Order of the steps: behaviour
+// catalogue §9.7. The findings are about what a control plane runs.
+func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, state *cluster.State, facts host.Facts, o Options, p Ports) ([]reconcile.Resource, []reconcile.Finding, error) {
+	var out, controlPlane []reconcile.Resource
+	var findings []reconcile.Finding
+	if cp != nil {
+		var err error
+		if controlPlane, findings, err = controlPlaneResources(cp, cfg, o, p); err != nil {
+			return nil, nil, err
+		}
+	}
 	var files []reconcile.Address
 	var restart []string
 	for _, f := range d.Files {
@@ -43,6 +52,10 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 			f.UID, f.GID = -1, -1
 		}
 		f.RestartsKubelet = f.RestartsKubelet && !o.FilesOnly
+		if slices.Contains(addresses(controlPlane), string(FileAddress(f.Path))) {
+			files = append(files, FileAddress(f.Path)) // the cluster's CA, which is one of the shared files
+			continue
+		}
 		out = append(out, &fileResource{want: f, clusterCA: state.CA, files: p.Files})
 		files = append(files, FileAddress(f.Path))
 		if f.RestartsKubelet {
@@ -50,7 +63,7 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 		}
 	}
 	if o.FilesOnly {
-		return out
+		return append(out, controlPlane...), findings, nil
 	}
 	bootstrap := FileAddress(BootstrapKubeconfigPath)
 	unit := &dropInResource{content: dropIn(cmp.Or(facts.KubeletPath, "/usr/bin/kubelet")), files: p.Files}
@@ -82,5 +95,15 @@ func Resources(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State,
 		after:     []reconcile.Address{KubeletCredential},
 		last:      nodeObservation{seen: state.NodeSeen, info: state.Node},
 	}
-	return append(out, unit, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}, service, credential, node)
+	out = append(out, unit, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files})
+	marker := p.Marker
+	if cp != nil {
+		server := &kubeletServerResource{server: cp.Server, endpoint: cp.Endpoint, ports: p}
+		out = append(out, server)
+		service.after = append(service.after, server.Address())
+		credential.after = append(credential.after, StaticPodAddress(staticpod.APIServer))
+		marker = cp.Marker
+	}
+	out = append(append(out, service), controlPlane...)
+	return append(out, credential, node, newMarks(d, cfg, state, facts.MachineID, marker)), findings, nil
 }

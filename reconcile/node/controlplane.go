@@ -1,0 +1,206 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+	"github.com/kubejoin/kubejoin/reconcile/pki"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
+)
+
+// ControlPlane is what makes a node a control plane, beside its kubelet.
+type ControlPlane struct {
+	// PKI has no shared files if they are not known: then nothing of it is managed.
+	PKI  PKI
+	Pods staticpod.Input
+	// Server is the URL of the API server on this machine, Endpoint that of the
+	// cluster's.
+	Server, Endpoint string
+	// Etcd is nil if the cluster's etcd is external.
+	Etcd *EtcdInput
+	// Health asks a component once.
+	Health func(ctx context.Context, pod staticpod.Pod) error
+	// Marker is the API as an administrator sees it.
+	Marker func() (NodeMarker, error)
+	// Runtime may be nil.
+	Runtime Runtime
+}
+
+// controlPlaneResources are the desired state of a control plane as things that
+// can observe and apply themselves, beside the kubelet's. Nothing that others
+// can see is done before all is there that can fail on this machine alone: a
+// learner that does not start keeps every other one out. Order of the steps:
+// behaviour catalogue §9.7.
+func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o Options, p Ports) ([]reconcile.Resource, []reconcile.Finding, error) {
+	pods, findings, err := staticpod.Build(cp.Pods)
+	if err != nil {
+		return nil, nil, err
+	}
+	var out, certificates []reconcile.Resource
+	if cp.PKI.Shared != nil {
+		certificates = pkiResources(cp.PKI, p)
+		out = append(out, certificates...)
+	}
+	var manifests []reconcile.Address
+	var images []string
+	for _, pod := range pods {
+		manifests = append(manifests, StaticPodAddress(pod.Name))
+		images = append(images, podImages(pod.Manifest)...)
+	}
+	var pulls []reconcile.Resource
+	if cp.Runtime != nil {
+		pulls = ImageResources(ImagesInput{
+			Refs:    images,
+			Policy:  cfg.NodeRegistration.ImagePullPolicy,
+			Serial:  cfg.NodeRegistration.ImagePullSerial == nil || *cfg.NodeRegistration.ImagePullSerial,
+			For:     manifests,
+			Runtime: cp.Runtime,
+		})
+		out = append(out, pulls...)
+	}
+	prepared := append(addressesOf(certificates, pulls), KubeletService)
+	apiServerNeeds := prepared
+	if cp.Etcd != nil {
+		in := *cp.Etcd
+		in.After, in.Manifest = prepared, StaticPodAddress(staticpod.Etcd)
+		out = append(out, EtcdResources(in)...)
+		apiServerNeeds = append(slices.Clone(prepared), EtcdVoterAddress(in.NodeName))
+	}
+	for _, pod := range pods {
+		after, render := apiServerNeeds, (func(context.Context) ([]byte, error))(nil)
+		if pod.Name == staticpod.Etcd {
+			after = append(slices.Clone(prepared), EtcdMemberAddress(cp.Etcd.NodeName))
+			render = renderEtcd(cp)
+		}
+		out = append(out, StaticPodResource(StaticPod{
+			Name:     pod.Name,
+			NodeName: cp.Pods.NodeName,
+			Path:     pod.Path,
+			Want:     pod.Manifest,
+			Compare: func(existing []byte) (bool, []reconcile.Field, error) {
+				return staticpod.Compare(existing, pod.Pod, staticpod.Options{EtcdHasData: cp.Pods.EtcdMembers == nil})
+			},
+			Render:    render,
+			Health:    func(ctx context.Context) error { return cp.Health(ctx, pod) },
+			RestartOn: readAtStart(pod.Name, cp.Pods.Cluster),
+			After:     after,
+			Timeout:   cfg.Timeouts.ControlPlaneComponentHealthCheck,
+			AnyOwner:  o.AnyOwner,
+			FilesOnly: o.FilesOnly,
+			Files:     p.Files,
+			Services:  p.Services,
+			Runtime:   cp.Runtime,
+		}))
+	}
+	return out, findings, nil
+}
+
+// renderEtcd gives the manifest of a member that has no data yet: it starts
+// only if it is told exactly the members that the cluster has then.
+func renderEtcd(cp *ControlPlane) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		in := cp.Pods
+		if _, recorded := in.Recorded[staticpod.Etcd]; !recorded || in.EtcdMembers != nil {
+			peers, err := EtcdPeers(ctx, *cp.Etcd)
+			if err != nil {
+				return nil, err
+			}
+			in.EtcdMembers = EtcdMembers(peers)
+		}
+		pods, _, err := staticpod.Build(in)
+		if err != nil {
+			return nil, err
+		}
+		i := slices.IndexFunc(pods, func(p staticpod.Pod) bool { return p.Name == staticpod.Etcd })
+		return pods[i].Manifest, nil
+	}
+}
+
+func addressesOf(lists ...[]reconcile.Resource) []reconcile.Address {
+	var out []reconcile.Address
+	for _, list := range lists {
+		for _, r := range list {
+			out = append(out, r.Address())
+		}
+	}
+	return out
+}
+
+// newMarks keeps the labels and taints of this machine's Node.
+func newMarks(d *Desired, cfg *kubeadm.JoinConfiguration, state *cluster.State, machineID string, marker func() (NodeMarker, error)) *marksResource {
+	return &marksResource{
+		name:         d.NodeName,
+		controlPlane: cfg.ControlPlane != nil,
+		taints:       cfg.NodeRegistration.Taints,
+		machineID:    machineID,
+		timeout:      cfg.Timeouts.KubernetesAPICall,
+		marker:       marker,
+		last:         marksObservation{seen: state.NodeSeen, info: state.Node},
+	}
+}
+
+// RecordedManifests reads what the manifests on this machine were made with, by
+// pod name. One that is not there, or does not parse, has no record.
+func RecordedManifests(files Files, c *kubeadm.ClusterConfiguration) map[string]staticpod.Record {
+	out := map[string]staticpod.Record{}
+	for _, name := range []string{staticpod.APIServer, staticpod.ControllerManager, staticpod.Scheduler, staticpod.Etcd} {
+		o := observeFile(files, staticpod.Path(name))
+		if o.problem != "" || o.state.Denied || !o.state.Exists() {
+			continue
+		}
+		if r, err := staticpod.Recorded(name, o.content, c); err == nil {
+			out[name] = r
+		}
+	}
+	return out
+}
+
+// RecordedAddress is the address that the API server of this machine
+// advertises, by its manifest; empty if there is none.
+func RecordedAddress(files Files) string {
+	o := observeFile(files, staticpod.Path(staticpod.APIServer))
+	pod, err := staticpod.Decode(o.content)
+	if err != nil || len(o.content) == 0 {
+		return ""
+	}
+	endpoint := pod.Annotations[staticpod.AnnotationAPIServer]
+	i := strings.LastIndex(endpoint, ":")
+	return strings.Trim(endpoint[:max(i, 0)], "[]")
+}
+
+// KeyUsed says of which authorities a manifest on this machine shows that it had
+// the key: a controller manager that was told to sign with it.
+func KeyUsed(files Files) map[pki.Authority]bool {
+	o := observeFile(files, staticpod.Path(staticpod.ControllerManager))
+	pod, err := staticpod.Decode(o.content)
+	if err != nil || len(o.content) == 0 {
+		return nil
+	}
+	for _, c := range pod.Spec.Containers {
+		for _, arg := range slices.Concat(c.Command, c.Args) {
+			if value, ok := strings.CutPrefix(arg, "--cluster-signing-key-file="); ok && value != "" {
+				return map[pki.Authority]bool{pki.ClusterCA: true}
+			}
+		}
+	}
+	return nil
+}
+
+// Ephemeral is how long a certificate is good for that is kept in memory, for
+// the reads of one run.
+const Ephemeral = time.Hour
+
+// EtcdMembers are the entries of initial-cluster as a manifest has them.
+func EtcdMembers(peers []etcd.Peer) []staticpod.Member {
+	out := make([]staticpod.Member, len(peers))
+	for i, p := range peers {
+		out[i] = staticpod.Member{Name: p.Name, PeerURL: p.URL}
+	}
+	return out
+}

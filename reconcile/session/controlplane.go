@@ -1,0 +1,434 @@
+package session
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile"
+	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/host/cri"
+	"github.com/kubejoin/kubejoin/reconcile/node"
+	"github.com/kubejoin/kubejoin/reconcile/patch"
+	"github.com/kubejoin/kubejoin/reconcile/pki"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
+)
+
+// adminPath is the administrator's kubeconfig on a control plane.
+const adminPath = "/etc/kubernetes/admin.conf"
+
+// advertiseAddress sets a control plane's address where the configuration
+// leaves it to the machine. One that has joined stays with the address that it
+// joined with: its default route may change, its place in etcd does not.
+func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts) {
+	if cfg.ControlPlane == nil {
+		return
+	}
+	address := &cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
+	given, err := netip.ParseAddr(*address)
+	if *address != "" && (err != nil || !given.IsUnspecified()) {
+		return
+	}
+	recorded, err := netip.ParseAddr(node.RecordedAddress(r.machine))
+	if err == nil && (!r.machine.Live() || slices.Contains(facts.Addresses, recorded)) {
+		*address = recorded.String()
+		return
+	}
+	detectAddress(r.machine, address, map[string]string{})
+}
+
+// administrator is the credential of admin.conf, if this machine has one that
+// serves, for a control plane.
+func (r *Run) administrator(cfg *kubeadm.JoinConfiguration) cluster.Credential {
+	if cfg.ControlPlane == nil || !r.machine.Live() {
+		return cluster.Credential{State: cluster.CredentialAbsent}
+	}
+	return cluster.ReadCredential(r.machine, adminPath, time.Now())
+}
+
+// localServer is the URL of the API server that this machine is to run.
+func localServer(e kubeadm.APIEndpoint) string {
+	return "https://" + net.JoinHostPort(e.AdvertiseAddress, strconv.Itoa(int(e.BindPort)))
+}
+
+// clusterEndpoint is the URL of the cluster's API, as admin.conf has it
+// (behaviour catalogue §5.4, §11 #68).
+func clusterEndpoint(c *kubeadm.ClusterConfiguration, e kubeadm.APIEndpoint) string {
+	host, port, err := net.SplitHostPort(c.ControlPlaneEndpoint)
+	if err != nil {
+		host, port = strings.Trim(c.ControlPlaneEndpoint, "[]"), strconv.Itoa(int(e.BindPort))
+	}
+	return "https://" + net.JoinHostPort(host, port)
+}
+
+// controlPlane learns what a control plane needs beside its kubelet. It is nil
+// for a worker, and where the cluster could not be read.
+func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, state *cluster.State, facts host.Facts, patches *patch.Set) (*node.ControlPlane, []reconcile.Finding, error) {
+	if cfg.ControlPlane == nil {
+		return nil, nil, nil
+	}
+	c := state.Configuration
+	if c == nil {
+		return nil, []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
+			Seen: "the control plane's certificates, kubeconfigs, static pods and etcd member: the cluster's configuration is not known"}}, nil
+	}
+	if c.ControlPlaneEndpoint == "" {
+		return nil, nil, fault.New(fault.Preflight, "the cluster has no controlPlaneEndpoint: clients know one control plane only").
+			At("configmap kube-system/kubeadm-config").
+			WithHint("give it a name that stays, such as a load balancer's or a DNS name: kubectl -n kube-system edit configmap kubeadm-config, and add controlPlaneEndpoint to ClusterConfiguration; the API servers need it in their certificates")
+	}
+	row, err := staticpod.For(c.KubernetesVersion)
+	if err != nil {
+		return nil, nil, err
+	}
+	endpoint := cfg.ControlPlane.LocalAPIEndpoint
+	cp := &node.ControlPlane{Server: localServer(endpoint), Endpoint: clusterEndpoint(c, endpoint)}
+	findings := r.addressFindings(endpoint.AdvertiseAddress, facts, c)
+
+	// Certificates and kubeconfigs.
+	in := pki.Input{Cluster: c, NodeName: kubeadm.EffectiveNodeName(cfg), Endpoint: endpoint,
+		Organizations: map[string][]string{pki.APIServerKubeletClient: row.APIServerKubeletClientOrganizations}}
+	leaves, notes, err := pki.Leaves(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, n := range notes {
+		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "CertificateNames", Seen: n})
+	}
+	kubeconfigs := pki.Kubeconfigs(in)
+	shared, err := r.shared(ctx, cfg, state, leaves, kubeconfigs)
+	if err != nil {
+		return nil, nil, err
+	}
+	if shared == nil {
+		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
+			Seen: "certificates and kubeconfigs: those that all control planes share come from the cluster's Secret kubeadm-certs, and are not on this machine"})
+	}
+	cp.PKI = node.PKI{Shared: shared, Leaves: leaves, Kubeconfigs: kubeconfigs, Algorithm: c.EncryptionAlgorithm,
+		Validity: c.CertificateValidityPeriod, RenewBefore: pki.DefaultRenewBefore, AnyOwner: r.anyOwner(facts)}
+
+	// Who asks the cluster and etcd. What these certificates are for ends with
+	// the run, and nothing of them is written.
+	if shared != nil {
+		if err := r.beAdministrator(shared, state, cp.Endpoint); err != nil {
+			return nil, nil, err
+		}
+	}
+	cp.Marker = func() (node.NodeMarker, error) {
+		if r.admin == nil {
+			return nil, nil
+		}
+		return r.admin, nil
+	}
+	if r.machine.Live() {
+		runtime, err := cri.Open(cfg.NodeRegistration.CRISocket, r.machine.ReadTail)
+		if err != nil {
+			return nil, nil, err
+		}
+		r.onClose(runtime.Close)
+		cp.Runtime = runtime
+	}
+
+	// Static pods.
+	cp.Pods = staticpod.Input{
+		Cluster:        c,
+		Endpoint:       endpoint,
+		NodeName:       in.NodeName,
+		StartupTimeout: cfg.Timeouts.ControlPlaneComponentHealthCheck,
+		Host:           staticpod.Host{ProxyEnv: facts.ProxyEnv, CADirs: facts.CADirs},
+		Recorded:       node.RecordedManifests(r.machine, c),
+		ExternalCA:     shared != nil && shared.CAs[pki.ClusterCA] != nil && shared.CAs[pki.ClusterCA].External,
+		Patches:        patches,
+	}
+	for _, name := range []string{staticpod.APIServer, staticpod.ControllerManager, staticpod.Scheduler} {
+		if record, ok := cp.Pods.Recorded[name]; ok {
+			findings = append(findings, staticpod.HostChanged(name, record, cp.Pods.Host)...)
+		}
+	}
+	if c.Etcd.External == nil {
+		more, err := r.etcd(ctx, cp, cfg, shared, facts)
+		if err != nil {
+			return nil, nil, err
+		}
+		findings = append(findings, more...)
+	}
+	if r.admin != nil {
+		if gaps, err := r.admin.RBACGaps(ctx, row.KubeletClientBinding()); err != nil {
+			findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
+				Seen: "the cluster's rules for control planes: " + withHint(err)})
+		} else {
+			findings = append(findings, node.RBACFindings(gaps)...)
+		}
+	}
+	cp.Health = r.health(cp, shared)
+	return cp, findings, nil
+}
+
+func (r *Run) anyOwner(facts host.Facts) bool { return !r.machine.Live() && facts.EffectiveUID != 0 }
+
+// addressFindings judges the address that others are to reach this machine at.
+func (r *Run) addressFindings(address string, facts host.Facts, c *kubeadm.ClusterConfiguration) []reconcile.Finding {
+	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
+	addr, err := netip.ParseAddr(address)
+	if err != nil || !r.machine.Live() {
+		return nil
+	}
+	var out []reconcile.Finding
+	if len(facts.Addresses) > 0 && !slices.Contains(facts.Addresses, addr) {
+		var own []string
+		for _, a := range facts.Addresses {
+			if a.IsGlobalUnicast() {
+				own = append(own, a.String())
+			}
+		}
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
+			Seen: fmt.Sprintf("%s (%s) is not an address of this machine, which has %s", address, r.position(field), strings.Join(own, ", ")),
+			Hint: "set " + field + " to one of them, or give the machine the address first"})
+	}
+	service, _, _ := strings.Cut(c.Networking.ServiceSubnet, ",")
+	if p, err := netip.ParsePrefix(service); err == nil && p.Addr().Is4() != addr.Is4() {
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
+			Seen: fmt.Sprintf("%s is not of the family of the cluster's services (%s): kube-apiserver does not start", address, service),
+			Hint: "set " + field + " to an address of that family"})
+	}
+	return out
+}
+
+// shared finds what all control planes share. A machine that is not a node yet
+// takes it from the Secret if it has the key for it: what lies around on it may
+// be of an earlier life. A node that has all of it needs no Secret, which has
+// expired by then.
+func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state *cluster.State, leaves []pki.Leaf, kubeconfigs []pki.Kubeconfig) (*pki.Shared, error) {
+	s := pki.Sources{
+		Cluster:        state.Configuration,
+		Disk:           node.ReadPKI(r.machine, pki.SharedFiles(state.Configuration), leaves, kubeconfigs),
+		Discovered:     state.CA,
+		CertificateKey: cfg.ControlPlane.CertificateKey != "",
+		KeyUsed:        node.KeyUsed(r.machine),
+		Leaves:         leaves,
+		Kubeconfigs:    kubeconfigs,
+		Now:            time.Now(),
+	}
+	if r.client == nil {
+		shared, err := pki.Resolve(s)
+		if err != nil && r.o.ReadOnly {
+			return nil, nil
+		}
+		return shared, err
+	}
+	if !r.bootstrapping || !s.CertificateKey {
+		shared, err := pki.Resolve(s)
+		if err == nil || !s.CertificateKey {
+			return shared, err
+		}
+	}
+	key, err := pki.DecodeCertificateKey(cfg.ControlPlane.CertificateKey)
+	if err != nil {
+		return nil, err
+	}
+	data, err := r.client.CertificateBundle(ctx)
+	switch {
+	case err == nil:
+		if s.Bundle, err = pki.OpenBundle(data, key); err != nil {
+			return nil, err
+		}
+	case ctx.Err() != nil:
+		return nil, err
+	default:
+		s.BundleProblem = err.Error()
+	}
+	return pki.Resolve(s)
+}
+
+// beAdministrator makes r.admin the API as an administrator sees it: the one
+// whose kubeconfig is on this machine, or one for this run only, whose
+// certificate is signed with the cluster's key that a control plane has.
+func (r *Run) beAdministrator(shared *pki.Shared, state *cluster.State, endpoint string) error {
+	ca := shared.CAs[pki.ClusterCA]
+	switch {
+	case r.client == nil:
+	case r.asAdministrator:
+		r.admin = r.client
+	case ca != nil && ca.Key != nil:
+		cert, key, err := pki.ClientCertificate(ca, "kubernetes-admin", []string{pki.GroupClusterAdmins}, time.Now(), node.Ephemeral)
+		if err != nil {
+			return err
+		}
+		if r.admin, err = r.client.WithClientCertificate(endpoint, state.CA, cert, key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// etcd learns what the cluster's etcd is, and how to ask it.
+func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.JoinConfiguration, shared *pki.Shared, facts host.Facts) ([]reconcile.Finding, error) {
+	address := cp.Pods.Endpoint.AdvertiseAddress
+	dataDir := kubeadm.DefaultEtcdDataDir
+	if l := cp.Pods.Cluster.Etcd.Local; l != nil && l.DataDir != "" {
+		dataDir = l.DataDir
+	}
+	in := &node.EtcdInput{
+		NodeName:  cp.Pods.NodeName,
+		PeerURL:   staticpod.PeerURL(address),
+		ClientURL: "https://" + net.JoinHostPort(address, "2379"),
+		DataDir:   dataDir,
+		Addresses: facts.Addresses,
+		Data:      r.machine,
+		Timeout:   cfg.Timeouts.EtcdAPICall,
+	}
+	cp.Etcd = in
+	record, recorded := cp.Pods.Recorded[staticpod.Etcd]
+	for _, m := range record.InitialCluster {
+		if m.Name == in.NodeName {
+			in.RecordedPeerURL = m.PeerURL
+		}
+	}
+	if !r.machine.Live() {
+		cp.Etcd = nil
+		return nil, nil
+	}
+	var findings []reconcile.Finding
+	in.NoClient = "this run has no credential for it"
+	if r.admin == nil || shared == nil {
+		return nil, nil
+	}
+	endpoints, missing, err := r.admin.EtcdEndpoints(ctx)
+	if err != nil {
+		in.NoClient = withHint(err)
+	}
+	for _, pod := range missing {
+		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "EtcdPod",
+			Seen: "the pod kube-system/" + pod + " does not say where its member serves (annotation " + staticpod.AnnotationEtcd + ")",
+			Hint: "if it is no etcd of this cluster, it should not carry the labels component=etcd, tier=control-plane"})
+	}
+	var urls, tags []string
+	for _, e := range endpoints {
+		urls = append(urls, e.ClientURL)
+		if e.Node != in.NodeName {
+			tags = append(tags, e.Image[strings.LastIndex(e.Image, ":")+1:])
+		}
+	}
+	cp.Pods.EtcdTag = oldest(tags)
+	if recorded && !slices.Contains(urls, in.ClientURL) {
+		urls = append(urls, in.ClientURL)
+	}
+	if len(urls) == 0 {
+		return findings, nil
+	}
+	cert, key, err := r.etcdCertificate(shared, cp.Pods.Cluster)
+	if err != nil {
+		in.NoClient = err.Error()
+		return findings, nil
+	}
+	var bundle []byte
+	for _, f := range shared.Files {
+		if f.Authority == pki.EtcdCA && f.Kind == pki.KindCA {
+			bundle = f.Content
+		}
+	}
+	client, err := etcd.New(urls, bundle, cert, key)
+	if err != nil {
+		return nil, err
+	}
+	r.onClose(client.Close)
+	in.Client, in.NoClient = client, ""
+	pods, _, err := staticpod.Build(cp.Pods)
+	if err == nil {
+		for _, p := range pods {
+			if p.Name == staticpod.Etcd {
+				image := p.Pod.Spec.Containers[0].Image
+				in.Version, _, _ = strings.Cut(image[strings.LastIndex(image, ":")+1:], "-")
+			}
+		}
+	}
+	// A member that was told of others than there are now, and has no data yet,
+	// would not start.
+	if recorded && !r.hasEtcdData(dataDir) {
+		if peers, err := node.EtcdPeers(ctx, *in); err == nil {
+			cp.Pods.EtcdMembers = node.EtcdMembers(peers)
+		}
+	}
+	return findings, nil
+}
+
+func (r *Run) hasEtcdData(dir string) bool {
+	st, err := r.machine.Stat(path.Join(dir, "member"))
+	return err != nil || st.Exists() || st.Denied
+}
+
+// oldest is the tag of the oldest version of etcd that other members run: a
+// newer one must not join before they are all newer.
+func oldest(tags []string) string {
+	var out string
+	var least *version.Version
+	for _, t := range tags {
+		if v, err := version.ParseGeneric(t); err == nil && (least == nil || v.LessThan(least)) {
+			out, least = t, v
+		}
+	}
+	return out
+}
+
+// etcdCertificate is a client certificate for etcd: one for this run, or that of
+// the machine's health checks where the CA's key is elsewhere.
+func (r *Run) etcdCertificate(shared *pki.Shared, c *kubeadm.ClusterConfiguration) (cert, key []byte, err error) {
+	if ca := shared.CAs[pki.EtcdCA]; ca != nil && ca.Key != nil {
+		return pki.ClientCertificate(ca, "kube-etcd-healthcheck-client", nil, time.Now(), node.Ephemeral)
+	}
+	base := path.Join(cmp.Or(c.CertificatesDir, kubeadm.DefaultCertificatesDir), "etcd/healthcheck-client")
+	if cert, _, err = r.machine.ReadFile(base+".crt", 1<<20); err == nil {
+		key, _, err = r.machine.ReadFile(base+".key", 1<<20)
+	}
+	if err == nil && (len(cert) == 0 || len(key) == 0) {
+		err = fmt.Errorf("%s.crt and .key are not here", base)
+	}
+	return cert, key, err
+}
+
+// health asks the components of this machine whether they serve.
+func (r *Run) health(cp *node.ControlPlane, shared *pki.Shared) func(context.Context, staticpod.Pod) error {
+	var ca, cert, key []byte
+	if shared != nil {
+		for _, f := range shared.Files {
+			if f.Authority == pki.ClusterCA && f.Kind == pki.KindCA {
+				ca = f.Content
+			}
+		}
+		// A cluster may have turned anonymous requests off.
+		if authority := shared.CAs[pki.ClusterCA]; authority != nil && authority.Key != nil {
+			cert, key, _ = pki.ClientCertificate(authority, "kubernetes-admin", []string{pki.GroupClusterAdmins}, time.Now(), node.Ephemeral) // without it the question is anonymous
+		}
+	}
+	return func(ctx context.Context, pod staticpod.Pod) error {
+		if pod.Name == staticpod.Etcd && cp.Etcd != nil && cp.Etcd.Client != nil {
+			// A learner serves nothing but this.
+			st := cp.Etcd.Client.Status(ctx, cp.Etcd.ClientURL)
+			switch {
+			case !st.Answers():
+				return fmt.Errorf("%s", st.Err)
+			case st.Leader == 0:
+				return fmt.Errorf("the member has found no leader yet")
+			}
+			return nil
+		}
+		check := staticpod.Health(pod.Pod)
+		if pod.Name == staticpod.APIServer {
+			return cluster.HealthzTLS(ctx, check.URL(), ca, cert, key)
+		}
+		return cluster.HealthzTLS(ctx, check.URL(), nil, nil, nil)
+	}
+}
