@@ -52,7 +52,8 @@ func Kubeconfigs(in Input) []Kubeconfig {
 	public := local
 	if in.Cluster.ControlPlaneEndpoint != "" {
 		host, p := splitEndpoint(in.Cluster.ControlPlaneEndpoint)
-		public = "https://" + hostPort(host, cmp.Or(p, port))
+		// Its port is not this node's: behaviour catalogue §11 #68.
+		public = "https://" + hostPort(host, cmp.Or(p, portString(kubeadm.DefaultBindPort)))
 	}
 	name := cmp.Or(in.Cluster.ClusterName, kubeadm.DefaultClusterName)
 	config := func(path, user, server, readBy string, organization ...string) Kubeconfig {

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"crypto/x509"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,7 @@ func TestKubeconfigs(t *testing.T) {
 	}{
 		"a port in the endpoint":    {func(*Input) {}, "https://api.example.com:8443", "https://10.0.0.5:6443"},
 		"none":                      {func(in *Input) { in.Cluster.ControlPlaneEndpoint = "api.example.com" }, "https://api.example.com:6443", "https://10.0.0.5:6443"},
-		"none, and another port":    {func(in *Input) { in.Cluster.ControlPlaneEndpoint = "api.example.com"; in.Endpoint.BindPort = 7443 }, "https://api.example.com:7443", "https://10.0.0.5:7443"},
+		"none, and another port":    {func(in *Input) { in.Cluster.ControlPlaneEndpoint = "api.example.com"; in.Endpoint.BindPort = 7443 }, "https://api.example.com:6443", "https://10.0.0.5:7443"},
 		"IPv6":                      {func(in *Input) { in.Cluster.ControlPlaneEndpoint = "fd00::9"; in.Endpoint.AdvertiseAddress = "fd00::5" }, "https://[fd00::9]:6443", "https://[fd00::5]:6443"},
 		"IPv6 with a port":          {func(in *Input) { in.Cluster.ControlPlaneEndpoint = "[fd00::9]:8443" }, "https://[fd00::9]:8443", "https://10.0.0.5:6443"},
 		"no endpoint, no port":      {func(in *Input) { in.Cluster.ControlPlaneEndpoint = ""; in.Endpoint.BindPort = 0 }, "https://10.0.0.5:6443", "https://10.0.0.5:6443"},
@@ -118,7 +119,7 @@ func TestInspectKubeconfig(t *testing.T) {
 		"other names":                {content: made(func(s *Kubeconfig) { s.ClusterName = "prod" }, ca, now)},
 		"of an older release":        {content: made(func(s *Kubeconfig) { s.Organization = []string{GroupMasters} }, ca, now)},
 		"a server written otherwise": {content: edited(func(c *clientcmdapi.Config) { cluster(c).Server = "https://API.example.com:8443/" })},
-		"a further CA":               {content: edited(func(c *clientcmdapi.Config) { cluster(c).CertificateAuthorityData = append(otherPEM, caPEM...) })},
+		"a further CA":               {content: edited(func(c *clientcmdapi.Config) { cluster(c).CertificateAuthorityData = slices.Concat(otherPEM, caPEM) })},
 		"in files":                   {content: outside, files: map[string][]byte{"/etc/kubernetes/pki/ca.crt": caPEM, "/x/a.crt": cert, "/x/a.key": key}},
 		"in files that are gone":     {content: outside, want: []string{"its CA is empty", "holds no client certificate"}},
 		"in files, the key gone":     {content: outside, files: map[string][]byte{"/etc/kubernetes/pki/ca.crt": caPEM, "/x/a.crt": cert}, want: []string{"its client certificate and key are not a pair"}},

@@ -102,11 +102,10 @@ func Leaves(in Input) ([]Leaf, []string, error) {
 		return nil, nil, err
 	}
 	domain := cmp.Or(c.Networking.DNSDomain, kubeadm.DefaultDNSDomain)
-	s := &sans{}
-	for _, name := range []string{in.NodeName, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + domain} {
-		s.dns = append(s.dns, name)
+	s := &sans{
+		dns: []string{in.NodeName, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc." + domain},
+		ips: []net.IP{service},
 	}
-	s.ips = append(s.ips, service)
 	s.add(in.Endpoint.AdvertiseAddress)
 	if c.ControlPlaneEndpoint != "" {
 		host, _ := splitEndpoint(c.ControlPlaneEndpoint)
@@ -115,8 +114,13 @@ func Leaves(in Input) ([]Leaf, []string, error) {
 	kubelet := leaf(APIServerKubeletClient, ClusterCA, "kube-apiserver-kubelet-client", client)
 	// Appendix B 7: older releases wrote these, and they serve.
 	kubelet.Accepted = [][]string{nil, {GroupClusterAdmins}, {GroupMasters}}
+	// Of these only kubeadm makes lower case; in others a capital is no DNS name.
+	var lower []string
+	for _, name := range c.APIServer.CertSANs {
+		lower = append(lower, strings.ToLower(name))
+	}
 	out := []Leaf{
-		names(leaf(APIServer, ClusterCA, "kube-apiserver", server), "apiServer.certSANs", s, c.APIServer.CertSANs),
+		names(leaf(APIServer, ClusterCA, "kube-apiserver", server), "apiServer.certSANs", s, lower),
 		kubelet,
 		leaf(FrontProxyClient, FrontProxyCA, "front-proxy-client", client),
 	}
@@ -179,7 +183,7 @@ func (s *sans) add(name string) bool {
 	switch ip := netutils.ParseIPSloppy(name); {
 	case ip != nil:
 		s.ips = append(s.ips, ip)
-	case len(content.IsDNS1123Subdomain(strings.ToLower(name))) == 0, len(validation.IsWildcardDNS1123Subdomain(strings.ToLower(name))) == 0:
+	case len(content.IsDNS1123Subdomain(name)) == 0, len(validation.IsWildcardDNS1123Subdomain(name)) == 0:
 		s.dns = append(s.dns, name)
 	default:
 		return false
