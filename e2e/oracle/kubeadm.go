@@ -57,7 +57,7 @@ func Run(ctx context.Context, dir, kubeadm string, a *Authority, c Case) (*Resul
 	if c.Kubelet == "" {
 		c.Kubelet = kubeletDocument
 	}
-	srv, err := a.serve(cluster{configuration: c.Cluster, kubelet: c.Kubelet, bundle: bundle})
+	srv, err := a.serve(published{configuration: c.Cluster, kubelet: c.Kubelet, bundle: bundle})
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,8 @@ type joining struct {
 	env     []string
 	dirs    []string
 	patches map[string]string
-	onDisk  bool // instead of in the Secret, which kubeadm cannot download without the paths of all of etcd's files
+	kubelet string // added to the KubeletConfiguration
+	onDisk  bool   // instead of in the Secret, which kubeadm cannot download without the paths of all of etcd's files
 }
 
 const plain = "networking: {podSubnet: 10.244.0.0/16, serviceSubnet: 10.96.0.0/12, dnsDomain: cluster.local}\n"
@@ -142,7 +143,7 @@ func (j joining) defaulted() joining {
 }
 
 func (j joining) kase(version string) Case {
-	c := Case{Cluster: j.document(version), Node: j.node, Advertise: j.address, Port: j.port, Env: j.env, Dirs: j.dirs, Patches: j.patches, OnDisk: j.onDisk,
+	c := Case{Cluster: j.document(version), Node: j.node, Advertise: j.address, Port: j.port, Env: j.env, Dirs: j.dirs, Patches: j.patches, OnDisk: j.onDisk, Kubelet: kubeletDocument + j.kubelet,
 		Join: fmt.Sprintf("timeouts: {controlPlaneComponentHealthCheck: %s}\n", j.timeout)}
 	if strings.Contains(j.cluster, "external:") {
 		a, _ := authority()
@@ -251,7 +252,16 @@ scheduler: {extraVolumes: [{name: kubeconfig, hostPath: /s.conf, mountPath: /s.c
 	"etcd 3.6":              {cluster: "etcd: {local: {imageTag: 3.6.0-0}}\n"},
 	"etcd 3.5, two numbers": {cluster: "etcd: {local: {imageTag: '3.5'}}\n"},
 	"etcd 3.5, build":       {cluster: "etcd: {local: {imageTag: 3.5.1_x}}\n"},
-	"some CA folders":       {dirs: []string{"etc/ca-certificates", "usr/share/ca-certificates"}},
+	"names": {node: "node.example", address: "2001:db8::2", cluster: `
+controlPlaneEndpoint: "[2001:db8::9]:7443"
+apiServer: {certSANs: [API.Example.org, "*.wild.example", 198.51.100.7, "2001:db8::7", 198.51.100.7, cp2]}
+etcd: {local: {serverCertSANs: [ETCD.example, etcd.example, 198.51.100.8], peerCertSANs: [Peer.example]}}
+certificateValidityPeriod: 100h
+`},
+	"names that are none":     {cluster: "apiServer: {certSANs: ['not a name', '-x', a_b]}\n"},
+	"endpoint without a port": {port: 7443, cluster: "controlPlaneEndpoint: 198.51.100.9\n"},
+	"kubelet":                 {kubelet: "clusterDNS: [10.9.9.9]\nrotateCertificates: false\nmaxPods: 7\ncgroupDriver: cgroupfs\nauthentication: {anonymous: {enabled: true}}\n"},
+	"some CA folders":         {dirs: []string{"etc/ca-certificates", "usr/share/ca-certificates"}},
 	"variables": {env: []string{"HTTP_PROXY=http://u:p@192.0.2.1:3128", "no_proxy=127.0.0.1,10.0.0.0/8", "HTTPS_PROXY=", "Foo_Proxy=x", "OTHER=1"}, cluster: `
 apiServer: {extraEnvs: [{name: Z, value: "1"}, {name: HTTP_PROXY, value: own}, {name: IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]}
 controllerManager: {extraEnvs: [{name: A, value: "1"}, {name: A, value: "2"}]}
@@ -278,7 +288,8 @@ etcd: {local: {extraArgs: [{name: advertise-client-urls, value: ",https://b:2", 
 	}},
 }
 
-func TestManifests(t *testing.T) {
+// What a control plane gets is what kubeadm of the cluster's version would write.
+func TestJoinIsAsKubeadms(t *testing.T) {
 	for name, j := range matrix {
 		for _, version := range versions {
 			if j.only != "" && j.only != version {
@@ -290,31 +301,48 @@ func TestManifests(t *testing.T) {
 				j.cluster = strings.ReplaceAll(j.cluster, "{version}", version)
 				result := ask(t, version, j.kase(version))
 				c := j.configuration(t, version)
-				pods, _, err := staticpod.Build(j.input(t, c))
-				if err != nil {
-					t.Fatal(err)
-				}
-				var names []string
-				for _, p := range pods {
-					names = append(names, p.Name+".yaml")
-					theirs, ours := typed(t, result.Files[p.Name+".yaml"]), p.Pod
-					if p.Name == staticpod.Etcd {
-						asInDryRun(ours)
-					}
-					if diff := cmp.Diff(theirs, ours); diff != "" {
-						t.Errorf("%s (-kubeadm +kubejoin):\n%s", p.Name, diff)
-						continue
-					}
-					if bytes, _ := yaml.Marshal(ours); string(bytes) != string(result.Files[p.Name+".yaml"]) {
-						t.Errorf("%s is another text:\n%s", p.Name, cmp.Diff(string(result.Files[p.Name+".yaml"]), string(bytes)))
-					}
-				}
-				for file := range result.Files {
-					if strings.HasSuffix(file, ".yaml") && file != "config.yaml" && file != "instance-config.yaml" && !slices.Contains(names, path.Base(file)) {
-						t.Errorf("kubeadm writes %s", file)
-					}
-				}
+				compareManifests(t, result, j.input(t, c))
+				compareCertificates(t, result, c, j)
+				compareKubeconfigs(t, result, c, j)
+				compareKubelet(t, result, c, j)
 			})
+		}
+	}
+}
+
+func compareManifests(t *testing.T, result *Result, in staticpod.Input) {
+	t.Helper()
+	pods, _, err := staticpod.Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, p := range pods {
+		names = append(names, p.Name+".yaml")
+		manifest := result.Files[p.Name+".yaml"]
+		// A node that kubeadm joined needs no change, whatever this machine is.
+		if equal, fields, err := staticpod.Compare(manifest, p.Pod, staticpod.Options{EtcdHasData: true}); err != nil || !equal {
+			t.Errorf("%s: %+v, %v", p.Name, fields, err)
+		}
+		theirs, ours := typed(t, manifest), p.Pod
+		if p.Name == staticpod.Etcd {
+			asInDryRun(ours)
+		}
+		if diff := cmp.Diff(theirs, ours); diff != "" {
+			t.Errorf("%s (-kubeadm +kubejoin):\n%s", p.Name, diff)
+			continue
+		}
+		text, err := yaml.Marshal(ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(manifest), string(text)); diff != "" {
+			t.Errorf("%s is another text (-kubeadm +kubejoin):\n%s", p.Name, diff)
+		}
+	}
+	for file := range result.Files {
+		if strings.HasSuffix(file, ".yaml") && file != "config.yaml" && file != "instance-config.yaml" && !slices.Contains(names, path.Base(file)) {
+			t.Errorf("kubeadm writes %s", file)
 		}
 	}
 }

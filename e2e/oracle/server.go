@@ -143,15 +143,15 @@ func (a *Authority) bundle(external map[string][]byte) (map[string][]byte, error
 	return data, nil
 }
 
-// cluster is what the fake server publishes.
-type cluster struct {
+// published is what the fake server publishes.
+type published struct {
 	configuration, kubelet string
 	bundle                 map[string][]byte
 }
 
 // serve starts the fake API server: GET only, and NotFound for whatever a join
 // does not need, which kubeadm's dry-run then makes up.
-func (a *Authority) serve(c cluster) (*httptest.Server, error) {
+func (a *Authority) serve(c published) (*httptest.Server, error) {
 	cert, err := a.serving()
 	if err != nil {
 		return nil, err
