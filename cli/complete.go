@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
+	"github.com/kubejoin/kubejoin/reconcile/preflight"
 )
 
 // complete registers what the shell completes the values of flags to.
@@ -21,6 +22,7 @@ func (f *joinFlags) complete() {
 		_ = f.cmd.MarkFlagDirname(name)
 	}
 	f.completeWords("skip-phases", validation.Phases()["JoinConfiguration"]...)
+	f.completeWords("ignore-preflight-errors", append(preflight.Names(), "all")...)
 	for _, name := range []string{"node-name", "token", "discovery-token", "tls-bootstrap-token", "discovery-token-ca-cert-hash",
 		"certificate-key", "apiserver-advertise-address", "apiserver-bind-port"} {
 		f.completeWords(name) // nothing, and no files either

@@ -13,7 +13,8 @@ func newConfigPrintEffective(g *globals) *cobra.Command {
 		Use:   "effective [-f join.yaml] [HOST:PORT]",
 		Short: "Print a configuration after its defaults, with the source of each value",
 		Long: `Print a configuration as plan and apply use it: after defaults, detection and
-flags, each value with its source as a comment. Secrets are masked. Nothing is
+flags, each value with its source as a comment. Secrets are masked. The proxies of
+the environment, which a control plane's pods inherit, stand at the end. Nothing is
 validated; kubejoin config validate does that.`,
 		Example: `  kubejoin config print effective -f join.yaml
   kubejoin config print effective -f join.yaml --node-name worker-7 -o json
@@ -28,16 +29,17 @@ validated; kubejoin config validate does that.`,
 		if err != nil {
 			return err
 		}
-		detected, err := session.Detect(c.Context(), join, f.rootfs)
+		detected, proxies, err := session.Detect(c.Context(), join, f.rootfs)
 		if err != nil {
 			return err
 		}
 		e := explain.Join(explain.Input{
 			Join:     join,
 			Detected: detected,
+			Proxies:  proxies,
 		})
 		if report.Format(g.output) == report.JSON {
-			p.Object("configuration", map[string]any{"apiVersion": e.APIVersion, "kind": e.Kind, "values": jsonValues(e.Values)})
+			p.Object("configuration", map[string]any{"apiVersion": e.APIVersion, "kind": e.Kind, "values": jsonValues(e.Values), "proxies": e.Proxies})
 			return nil
 		}
 		text, err := e.YAML()

@@ -72,6 +72,15 @@ type Input struct {
 	// empty value it says why there was none to take, which becomes a note before
 	// the field that follows.
 	Detected map[string]string
+	// Proxies are the proxy variables of the environment, as NAME=value.
+	Proxies []string
+}
+
+// Variable is one of the environment.
+type Variable struct {
+	Name string `json:"name"`
+	// Value is masked if there is a password in it.
+	Value string `json:"value"`
 }
 
 // Explanation is a configuration with the sources of its values.
@@ -79,7 +88,9 @@ type Explanation struct {
 	APIVersion, Kind string
 	// Values are in the order of the type's fields.
 	Values []Value
-	root   *yaml.Node
+	// Proxies are the environment's.
+	Proxies []Variable
+	root    *yaml.Node
 }
 
 // Join explains a JoinConfiguration. It shows an older version as the current
@@ -99,11 +110,26 @@ func Join(in Input) *Explanation {
 	header := slices.Concat(pair("apiVersion", text(explanation.APIVersion)), pair("kind", text(explanation.Kind)))
 	root.Content = append(header, root.Content...)
 	explanation.Values, explanation.root = e.values, root
+	explanation.Proxies = []Variable{} // an empty list, not null
+	for _, proxy := range in.Proxies {
+		name, value, _ := strings.Cut(proxy, "=")
+		if strings.Contains(value, "@") {
+			value = reconcile.Mask([]byte(value))
+		}
+		explanation.Proxies = append(explanation.Proxies, Variable{name, value})
+	}
 	return explanation
 }
 
-// YAML is the configuration, with each value's source as a comment beside it.
-func (e *Explanation) YAML() ([]byte, error) { return yaml.Dump(e.root) }
+// YAML is the configuration, with each value's source as a comment beside it, and
+// the proxies in comments behind it.
+func (e *Explanation) YAML() ([]byte, error) {
+	text, err := yaml.Dump(e.root)
+	for _, v := range e.Proxies {
+		text = fmt.Appendln(text, comment("proxy "+v.Name+": "+v.Value+" # environment"))
+	}
+	return text, err
+}
 
 type explainer struct {
 	in     Input

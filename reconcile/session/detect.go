@@ -11,17 +11,18 @@ import (
 // Detect sets the dynamic defaults of a configuration as Open does, and says, by
 // path, what of the machine they were taken from. A control plane's advertise
 // address it detects too; where the machine shows none, that is empty and the
-// path says why. It only reads. root is as in Options.
-func Detect(ctx context.Context, join *load.Join, root string) (detected map[string]string, err error) {
+// path says why. The proxies are the environment's, as NAME=value. It only reads.
+// root is as in Options.
+func Detect(ctx context.Context, join *load.Join, root string) (detected map[string]string, proxies []string, err error) {
 	machine, err := host.Open(root)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r := &Run{machine: machine}
 	defer r.Close()
 	facts, err := machine.Facts(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	detected = map[string]string{}
 	node := join.Config.NodeRegistration
@@ -38,7 +39,7 @@ func Detect(ctx context.Context, join *load.Join, root string) (detected map[str
 	if controlPlane := join.Config.ControlPlane; controlPlane != nil {
 		detectAddress(machine, &controlPlane.LocalAPIEndpoint.AdvertiseAddress, detected)
 	}
-	return detected, r.dynamicDefaults(join.Config, facts)
+	return detected, facts.ProxyEnv, r.dynamicDefaults(join.Config, facts)
 }
 
 // detectAddress replaces an address that stands for any (behaviour catalogue

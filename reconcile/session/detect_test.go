@@ -41,7 +41,7 @@ func TestDetectBelowARoot(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			detected, err := Detect(t.Context(), join, root)
+			detected, _, err := Detect(t.Context(), join, root)
 			if err != nil {
 				t.Fatal(err)
 			}
