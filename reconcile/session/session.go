@@ -99,15 +99,12 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err := r.dynamicDefaults(cfg, facts); err != nil {
 		return nil, err
 	}
+	r.advertiseAddress(cfg, facts)
 	if err := o.Join.Validate(); err != nil {
 		return nil, err
 	}
 	if err := r.checkWaivers(cfg); err != nil {
 		return nil, err
-	}
-	if cfg.ControlPlane != nil {
-		return nil, fault.New(fault.InvalidConfig, "joining as a control plane is not supported yet").At(r.position("controlPlane")).
-			WithHint("remove controlPlane to join this machine as a worker")
 	}
 	patches, err := r.patches(cfg)
 	if err != nil {
