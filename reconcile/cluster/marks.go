@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -85,35 +84,20 @@ func (p MarksPatch) mergePatch() ([]byte, error) {
 // and taints. It only asks about itself. A kubelet may patch its Node, and the
 // admission plugin NodeRestriction refuses what this is about: no review says so.
 func (c *Client) MayMarkNode(ctx context.Context, name string) (bool, error) {
-	var self authenticationv1.SelfSubjectReview
-	if err := c.review(ctx, "/apis/authentication.k8s.io/v1/selfsubjectreviews", &authenticationv1.SelfSubjectReview{
+	question, err := json.Marshal(&authenticationv1.SelfSubjectReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "authentication.k8s.io/v1", Kind: "SelfSubjectReview"},
-	}, &self); err != nil {
+	})
+	if err != nil {
 		return false, err
+	}
+	var self authenticationv1.SelfSubjectReview
+	err = c.persist(ctx, "a self-review", request{method: http.MethodPost, path: "/apis/authentication.k8s.io/v1/selfsubjectreviews",
+		contentType: "application/json", body: question}, &self)
+	if err != nil {
+		return false, c.refused(err, "ask who it is", "the cluster needs ClusterRoleBinding system:basic-user")
 	}
 	if strings.HasPrefix(self.Status.UserInfo.Username, nodeUser) {
 		return false, nil
 	}
-	var access authorizationv1.SelfSubjectAccessReview
-	if err := c.review(ctx, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &authorizationv1.SelfSubjectAccessReview{
-		TypeMeta: metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"},
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-			Verb: "patch", Version: "v1", Resource: "nodes", Name: name,
-		}},
-	}, &access); err != nil {
-		return false, err
-	}
-	return access.Status.Allowed, nil
-}
-
-func (c *Client) review(ctx context.Context, path string, question, answer any) error {
-	body, err := json.Marshal(question)
-	if err != nil {
-		return err
-	}
-	err = c.persist(ctx, "a self-review", request{method: http.MethodPost, path: path, contentType: "application/json", body: body}, answer)
-	if err != nil {
-		return c.refused(err, "ask what it may do", "the cluster needs ClusterRoleBinding system:basic-user")
-	}
-	return nil
+	return c.Allowed(ctx, Access{Verb: "patch", Resource: "nodes", Name: name})
 }

@@ -186,7 +186,7 @@ func TestMayMarkNode(t *testing.T) {
 				if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
 					t.Error(err)
 				}
-				want := &authorizationv1.ResourceAttributes{Verb: "patch", Version: "v1", Resource: "nodes", Name: "w1"}
+				want := &authorizationv1.ResourceAttributes{Verb: "patch", Resource: "nodes", Name: "w1"}
 				if diff := cmp.Diff(want, review.Spec.ResourceAttributes); diff != "" || review.Kind != "SelfSubjectAccessReview" {
 					t.Errorf("%s %s", review.Kind, diff)
 				}
