@@ -207,6 +207,7 @@ func TestInspect(t *testing.T) {
 	ca, _, _ := authority(t, "kubernetes", now.Add(9*year))
 	other, _, _ := authority(t, "kubernetes", now.Add(9*year))
 	between, betweenPEM, _ := intermediate(t, ca)
+	renewed, _, _ := authorityWith(t, "kubernetes", now.Add(10*year-time.Hour), ca.Key)
 	want := leafOf(t, input(), APIServer).Identity
 	issue := func(change func(*Identity), by *CA, at time.Time) (cert, key []byte) {
 		id := want
@@ -231,6 +232,7 @@ func TestInspect(t *testing.T) {
 	}
 	tests := map[string]struct {
 		pair   func() ([]byte, []byte)
+		by     *CA // nil: ca
 		want   []string
 		intent bool
 	}{
@@ -242,6 +244,7 @@ func TestInspect(t *testing.T) {
 		"by an intermediate":          {pair: chained},
 		"31 days left":                {pair: of(nil, ca, now.Add(-year+31*24*time.Hour))},
 		"29 days left":                {pair: of(nil, ca, now.Add(-year+29*24*time.Hour)), want: []string{"expires in 29 days"}},
+		"older than its renewed CA":   {pair: of(nil, ca, now.Add(-3*year)), by: renewed, want: []string{"expired 730 days ago"}},
 		"an hour left":                {pair: of(nil, ca, now.Add(-year+90*time.Minute)), want: []string{"expires in 1 hour"}},
 		"expired":                     {pair: of(nil, ca, now.Add(-year-49*time.Hour)), want: []string{"expired 2 days ago"}},
 		"not yet valid":               {pair: of(nil, ca, now.Add(24*time.Hour)), want: []string{"is not valid before 2026-05-02T11:55:00Z"}},
@@ -264,7 +267,11 @@ func TestInspect(t *testing.T) {
 			if c == nil {
 				c = []byte{}
 			}
-			got := Inspect(want, c, k, ca, now, DefaultRenewBefore)
+			by := tt.by
+			if by == nil {
+				by = ca
+			}
+			got := Inspect(want, c, k, by, now, DefaultRenewBefore)
 			var texts []string
 			for _, m := range got {
 				texts = append(texts, m.Text)
