@@ -150,7 +150,7 @@ func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile
 	if !d.begun {
 		return nil
 	}
-	err := r.m.wait(ctx, endOfEtcd, say, func(ctx context.Context) (string, bool, error) {
+	err := r.m.wait(ctx, endOfEtcd, questionsMax, say, func(ctx context.Context) (string, bool, error) {
 		s := r.m.in.Client.Status(ctx, r.m.in.ClientURL)
 		return "etcd still runs on the data", !s.Answers() || s.MemberID != d.identity.MemberID, nil
 	})

@@ -96,7 +96,12 @@ func quorum(c *etcd.Cluster, v *verdict) error {
 			return fault.New(fault.Unreachable, "etcd has no leader at the moment").WithHint("run it again in a few seconds")
 		}
 	}
-	return etcd.CanRemove(voters, v.removed()...)
+	gone := v.removed()
+	if err := etcd.CanRemove(voters, gone...); err != nil || !v.adds {
+		return err
+	}
+	voters = slices.DeleteFunc(voters, func(m etcd.Voter) bool { return slices.Contains(gone, m.ID) })
+	return etcd.CanAddMember(voters, c.Version())
 }
 
 func (v *verdict) removed() []uint64 {

@@ -45,15 +45,26 @@ func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.
 	if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
 		return err
 	}
+	// A refusal because of another learner is written to the log of every
+	// member: with the same members there will be the same answer.
+	var full string
 	return r.m.turn(ctx, say, func(ctx context.Context, seen *etcd.Cluster) (string, bool, error) {
 		if _, ok := seen.ByPeerURL(in.PeerURL); ok {
 			return "", true, nil
 		}
-		if err := etcd.CanChange(seen.Voters()); err != nil {
-			return err.Error(), false, nil
+		if err := etcd.CanAddMember(seen.Voters(), seen.Version()); err != nil {
+			return "waits for etcd: " + err.Error(), false, nil
+		}
+		if full == describe(seen) {
+			return turnText(etcd.ErrTooManyLearners, seen), false, nil
 		}
 		_, err := in.Client.AddLearner(ctx, in.PeerURL)
 		switch {
+		case errors.Is(err, etcd.ErrTooManyLearners):
+			if full = describe(seen); !hasLearner(seen) {
+				full = "" // it came after the look
+			}
+			return "", false, nil
 		case err == nil:
 			return "", true, nil
 		case errors.Is(err, etcd.ErrExists):
@@ -63,6 +74,10 @@ func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.
 		}
 		return "", false, err
 	})
+}
+
+func hasLearner(c *etcd.Cluster) bool {
+	return slices.ContainsFunc(c.Members, func(m etcd.Member) bool { return m.Learner })
 }
 
 // describe is what of the list of members is progress if it changes.

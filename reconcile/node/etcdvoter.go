@@ -73,9 +73,9 @@ func (r *etcdVoter) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.V
 			}
 		})
 	}
-	err := r.m.wait(ctx, in.Timeout, say, step)
+	err := r.m.wait(ctx, in.Timeout, questionsMax, say, step)
 	if errors.Is(err, started) { // starting and catching up have a budget each
-		err = r.m.wait(ctx, in.Timeout, say, step)
+		err = r.m.wait(ctx, in.Timeout, questionsMax, say, step)
 	}
 	return err
 }

@@ -10,17 +10,19 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
 )
 
-// The pause between two questions to etcd: between these two, a random part of
-// it, so that machines that join at the same moment do not stay in step. The
-// question costs a few milliseconds, and has no event to replace it.
+// The pauses between two questions to etcd are random, so that machines that
+// join at the same moment do not stay in step. A question costs milliseconds,
+// and there is no event to replace it; but each refusal to change the members
+// is a line in etcd's log.
 const (
-	etcdPauseMin = 50 * time.Millisecond
-	etcdPauseMax = 250 * time.Millisecond
+	pauseMin     = 50 * time.Millisecond
+	questionsMax = 200 * time.Millisecond // while a member starts and catches up
+	changesMax   = 600 * time.Millisecond // while others have their turn
 )
 
 // wait repeats a step until it is done, within a budget. The step says what it
 // waits for; that is told when it changes.
-func (m *membership) wait(ctx context.Context, budget time.Duration, say func(reconcile.Progress), step func(context.Context) (waitsFor string, done bool, err error)) error {
+func (m *membership) wait(ctx context.Context, budget, pause time.Duration, say func(reconcile.Progress), step func(context.Context) (waitsFor string, done bool, err error)) error {
 	limited, cancel := context.WithTimeout(ctx, budget)
 	defer cancel()
 	told := ""
@@ -38,7 +40,7 @@ func (m *membership) wait(ctx context.Context, budget time.Duration, say func(re
 			told = text
 			say(reconcile.Progress{Message: text})
 		}
-		t := time.NewTimer(etcdPauseMin + rand.N(etcdPauseMax-etcdPauseMin))
+		t := time.NewTimer(pauseMin + rand.N(pause-pauseMin))
 		select {
 		case <-t.C:
 		case <-limited.Done():
@@ -56,7 +58,7 @@ func (m *membership) turn(ctx context.Context, say func(reconcile.Progress), ste
 	var list string
 	changed := errors.New("the list of members has changed")
 	for {
-		err := m.wait(ctx, m.in.Timeout, say, func(ctx context.Context) (string, bool, error) {
+		err := m.wait(ctx, m.in.Timeout, changesMax, say, func(ctx context.Context) (string, bool, error) {
 			seen, err := m.in.Client.Look(ctx)
 			if err != nil {
 				return waitsOr(err)

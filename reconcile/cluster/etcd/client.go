@@ -86,7 +86,7 @@ func (c *Client) Close() error {
 // endpoint is the connection to one URL.
 type endpoint struct {
 	conn *grpc.ClientConn
-	// silent says that it took a request and did not answer it.
+	// silent says that it did not answer the last simple question.
 	silent atomic.Bool
 }
 
@@ -130,13 +130,18 @@ func (c *Client) ask(ctx context.Context, rawURL string, limit time.Duration, re
 		return err
 	}
 	if e.silent.Load() {
-		limit = min(limit, c.limits.patience/8)
+		limit = min(limit, c.limits.patience/4)
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c.requests.Add(1)
 	err = request(limited, e.conn)
-	e.silent.Store(err != nil && ctx.Err() == nil && limited.Err() != nil)
+	switch {
+	case err == nil || limited.Err() == nil:
+		e.silent.Store(false)
+	case ctx.Err() == nil && limit <= c.limits.patience:
+		e.silent.Store(true) // what takes longer may wait for a majority
+	}
 	return err
 }
 

@@ -21,6 +21,24 @@ func Majority(voters int) int { return voters/2 + 1 }
 // that nobody chose.
 func CanChange(voters []Voter) error { return enough(voters, "the cluster has no quorum") }
 
+// CanAddMember refuses to add a member, even one without a vote, where etcd
+// itself would: it wants a majority of what the voters will be if the new one
+// does not come up, and before version 3.7 every voter.
+func CanAddMember(voters []Voter, version string) error {
+	if err := CanChange(voters); err != nil {
+		return err
+	}
+	need := Majority(len(voters) + 1)
+	var major, minor int
+	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err == nil && major == 3 && minor < 7 {
+		need = len(voters)
+	}
+	if len(voters) == 1 {
+		need = 1
+	}
+	return atLeast(need, voters, "etcd adds no member now")
+}
+
 // CanAdd refuses to add a voter, such as a promoted learner, if the cluster
 // would not have a majority with it.
 func CanAdd(voters []Voter, added Voter) error {
@@ -64,18 +82,23 @@ func index(voters []Voter, id uint64) int {
 }
 
 func enough(voters []Voter, otherwise string) error {
+	return atLeast(Majority(len(voters)), voters, otherwise)
+}
+
+func atLeast(need int, voters []Voter, otherwise string) error {
 	var bad []string
 	for _, v := range voters {
 		if !v.Healthy {
 			bad = append(bad, v.String())
 		}
 	}
-	if healthy := len(voters) - len(bad); healthy < Majority(len(voters)) {
-		text := fmt.Sprintf("%s: %d of %d voters would have to be healthy, and %d are", otherwise, Majority(len(voters)), len(voters), healthy)
+	if healthy := len(voters) - len(bad); healthy < need {
+		text := fmt.Sprintf("%s: %d of %d voters would have to be healthy, and %d are", otherwise, need, len(voters), healthy)
 		if len(bad) > 0 {
 			text += "; not healthy: " + strings.Join(bad, ", ")
 		}
-		return fault.New(fault.Conflict, "%s", text).WithHint("bring these members back first: `crictl ps -a --name etcd` on their machines says what they do")
+		return fault.New(fault.Conflict, "%s", text).
+			WithHint("bring these members back first (`crictl ps -a --name etcd` on their machines says what they do), or take out those that do not come back: `etcdctl member remove`")
 	}
 	return nil
 }

@@ -25,6 +25,9 @@ func TestQuorum(t *testing.T) {
 	add := func(healthy bool) func([]Voter) error {
 		return func(v []Voter) error { return CanAdd(v, learner(healthy)) }
 	}
+	member := func(version string) func([]Voter) error {
+		return func(v []Voter) error { return CanAddMember(v, version) }
+	}
 	remove := func(ids ...uint64) func([]Voter) error {
 		return func(v []Voter) error { return CanRemove(v, ids...) }
 	}
@@ -47,6 +50,13 @@ func TestQuorum(t *testing.T) {
 		{"the fourth voter while one is down", "hhx", add(true), ""},
 		{"a fourth voter that does not serve while one is down", "hhx", add(false), "cp3"},
 		{"a voter without quorum", "hx", add(true), "cp2"},
+		{"a learner beside the only voter", "h", member("3.6.8"), ""},
+		{"a learner beside two", "hh", member("3.7.0"), ""},
+		{"a learner while one of three is down", "hhx", member("3.7.0"), "cp3"},
+		{"a learner while one of five is down", "hhhhx", member("3.7.0"), ""},
+		{"a learner while one of five of 3.6 is down", "hhhhx", member("3.6.8"), "cp5"},
+		{"a learner while two of seven are down", "hhhhhxx", member("3.7.3"), ""},
+		{"a learner without quorum", "hx", member("3.7.0"), "cp2"},
 		{"the only voter", "h", remove(1), "only voter"},
 		{"one of two", "hh", remove(2), ""},
 		{"the dead one of two", "hx", remove(2), "cp2"},

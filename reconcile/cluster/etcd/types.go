@@ -113,6 +113,12 @@ func (c *Cluster) Leader() (Member, bool) {
 	return best, best.ID != 0
 }
 
+// Version is that of the leader, which decides about changes; empty without one.
+func (c *Cluster) Version() string {
+	m, _ := c.Leader()
+	return c.Status[m.ID].Version
+}
+
 // Unreachable are the members that did not answer, each with the reason.
 func (c *Cluster) Unreachable() []string {
 	var out []string
