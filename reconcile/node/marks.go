@@ -65,8 +65,10 @@ type marksResource struct {
 	name         string
 	controlPlane bool
 	taints       []corev1.Taint // nil: a worker's configuration says nothing of them
-	machineID    string         // empty: unknown, not compared
-	timeout      time.Duration
+	// elsewhere says that an argument of the worker's kubelet decides instead.
+	elsewhere bool
+	machineID string // empty: unknown, not compared
+	timeout   time.Duration
 	// marker gives the API as one sees it who may mark Nodes; nil, or giving nil,
 	// if this run has no such credential. A control plane's may exist only when
 	// it is asked for.
@@ -77,6 +79,12 @@ type marksResource struct {
 	last marksObservation
 	// read says that last has been given once: the next one is read anew.
 	read bool
+}
+
+// registersTaints tells whether an argument of the kubelet replaces or extends
+// nodeRegistration.taints.
+func registersTaints(cfg *kubeadm.JoinConfiguration) bool {
+	return slices.ContainsFunc(cfg.NodeRegistration.KubeletExtraArgs, func(a kubeadm.Arg) bool { return a.Name == "register-with-taints" })
 }
 
 func (r *marksResource) api() (NodeMarker, error) {
@@ -120,7 +128,7 @@ func (r *marksResource) Observe(ctx context.Context) (reconcile.Observation, err
 // judge asks whether a worker's marks can be changed if they have to be.
 func (r *marksResource) judge(ctx context.Context) marksObservation {
 	o := r.last
-	if r.controlPlane || o.info == nil || r.marking(o.info) == nil {
+	if r.controlPlane || o.info == nil || r.elsewhere || r.marking(o.info) == nil {
 		return o
 	}
 	if api, err := r.api(); err == nil && api != nil {
@@ -134,7 +142,7 @@ func (r *marksResource) Change(own reconcile.Observation, v reconcile.View) (*re
 	o := own.(marksObservation)
 	info := o.info
 	switch {
-	case !r.controlPlane && (info == nil || r.foreign(info)):
+	case !r.controlPlane && (info == nil || r.elsewhere || r.foreign(info)):
 		return nil, nil, nil // its kubelet registers it with its taints
 	case !o.seen:
 		return nil, []reconcile.Finding{notCompared(r.Address(), o.why, "")}, nil

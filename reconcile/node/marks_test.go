@@ -450,9 +450,26 @@ func TestWorkerTaintsWithoutMarker(t *testing.T) {
 		}
 		r.marker = nil
 	}
+	r.elsewhere = true
+	if _, c := marksSet(t, r); len(c.Changes)+len(c.Findings) > 0 {
+		t.Errorf("%+v %+v", c.Changes, c.Findings)
+	}
+	r.elsewhere = false
 	r.last = marksObservation{}
 	if _, c := marksSet(t, r); len(c.Changes)+len(c.Findings) > 0 {
 		t.Errorf("%+v %+v", c.Changes, c.Findings)
+	}
+}
+
+func TestRegistersTaints(t *testing.T) {
+	cfg := &kubeadm.JoinConfiguration{}
+	cfg.NodeRegistration.KubeletExtraArgs = []kubeadm.Arg{{Name: "v", Value: "2"}}
+	if registersTaints(cfg) {
+		t.Error("without the argument")
+	}
+	cfg.NodeRegistration.KubeletExtraArgs = append(cfg.NodeRegistration.KubeletExtraArgs, kubeadm.Arg{Name: "register-with-taints"})
+	if !registersTaints(cfg) {
+		t.Error("with the argument")
 	}
 }
 

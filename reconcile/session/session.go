@@ -432,6 +432,16 @@ func (r *Run) ports(ctx context.Context) node.Ports {
 			}
 			return r.client.WithCredential(c)
 		},
+		Marker: func() (node.NodeMarker, error) {
+			if r.client == nil {
+				return nil, nil
+			}
+			user, ok := r.client.DiscoveryFileUser()
+			if !ok {
+				return nil, nil
+			}
+			return user, nil
+		},
 	}
 	if r.bootstrapping {
 		p.Bootstrap = r.client
