@@ -99,8 +99,42 @@ controlPlane:
 			return nil, err
 		}
 	}
-	cmd := exec.CommandContext(ctx, kubeadm, "join", "--rootfs", root, "--config", "/join.yaml")
-	cmd.Env = append(slices.Clone(c.Env), "KUBEADM_JOIN_DRYRUN_DIR=/out", "PATH=/usr/bin", "TMPDIR=/tmp")
+	out, err := chrooted(ctx, root, append(slices.Clone(c.Env), "KUBEADM_JOIN_DRYRUN_DIR=/out"), kubeadm, "join", "--config", "/join.yaml")
+	if err != nil {
+		return nil, err
+	}
+	files, err := readAll(filepath.Join(root, "out"))
+	return &Result{Files: files, Output: out}, err
+}
+
+// Generate lets one published kubeadm write files in earnest, by phases of its
+// init that only render: "control-plane all", "etcd local". The files are those
+// that are there before, by absolute path; the result has all that are there after.
+func Generate(ctx context.Context, dir, kubeadm string, files map[string][]byte, phases ...string) (map[string][]byte, error) {
+	root, err := os.MkdirTemp(dir, "oracle-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(root)
+	for name, content := range files {
+		name = filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, content, 0o600)); err != nil {
+			return nil, err
+		}
+	}
+	for _, phase := range phases {
+		args := append([]string{"init", "phase"}, strings.Fields(phase)...)
+		if _, err := chrooted(ctx, root, nil, kubeadm, append(args, "--config", "/init.yaml")...); err != nil {
+			return nil, err
+		}
+	}
+	return readAll(root)
+}
+
+// chrooted runs kubeadm with a folder as its root.
+func chrooted(ctx context.Context, root string, env []string, kubeadm string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, kubeadm, append(args, "--rootfs", root)...)
+	cmd.Env = append(env, "PATH=/usr/bin", "TMPDIR=/tmp")
 	if os.Getuid() != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER,
 			UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
@@ -108,11 +142,15 @@ controlPlane:
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w\n%s", kubeadm, err, out)
+		return "", fmt.Errorf("%s %s: %w\n%s", kubeadm, strings.Join(args, " "), err, out)
 	}
-	result := &Result{Files: map[string][]byte{}, Output: string(out)}
-	top := filepath.Join(root, "out")
-	return result, filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+	return string(out), nil
+}
+
+// readAll reads the files below a folder, by path below it.
+func readAll(top string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	return files, filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -120,7 +158,7 @@ controlPlane:
 		if err != nil {
 			return err
 		}
-		result.Files[name], err = os.ReadFile(path)
+		files[name], err = os.ReadFile(path)
 		return err
 	})
 }

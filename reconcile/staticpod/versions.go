@@ -26,7 +26,8 @@ type Row struct {
 	// upgrade create and a join does not (behaviour catalogue §11 #13).
 	APIServerKubeletClientOrganizations []string
 	// FeatureGates are those that may be set in ClusterConfiguration, with
-	// their defaults. Others in it mean nothing.
+	// their defaults. Others in it mean nothing, also those that kubeadm lists
+	// but has made final.
 	FeatureGates map[string]bool
 	// PodInfraContainerImage says that --pod-infra-container-image is among the
 	// kubelet's flags. kubelets of this minor take it and do not need it.
@@ -82,7 +83,7 @@ func table() []Row {
 		{
 			Minor: "1.35", Released: "1.35.4", EtcdTag: "3.6.6-0", CoreDNSTag: "v1.13.1", PauseTag: "3.10.1",
 			APIServerKubeletClientOrganizations: []string{"kubeadm:cluster-admins"},
-			FeatureGates:                        map[string]bool{GateRootless: false, GateLocalMode: true, GateCRISocket: true},
+			FeatureGates:                        map[string]bool{GateRootless: false, GateCRISocket: true},
 			ExperimentalEtcdBefore:              "3.6.0", FlexVolumes: true,
 		},
 		{
