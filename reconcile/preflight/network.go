@@ -337,26 +337,27 @@ func judgeOverlap(subnets []subnet, uplinks []host.Interface) []reconcile.Findin
 	return out
 }
 
-// checkAdvertiseAddress is an error where something listens on the address; an
-// API server alone may be reached by one that is translated on the way.
+// checkAdvertiseAddress is for a machine without a plan, which says the same.
 func checkAdvertiseAddress(_ context.Context, p *pass) []reconcile.Finding {
+	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
 	address, err := netip.ParseAddr(p.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress)
-	if err != nil {
+	if err != nil || !p.Alone {
 		return nil // validation tells
 	}
 	on, err := p.hasAddress(address)
 	if err != nil {
 		return unseen("AdvertiseAddress", err)
 	}
-	if on {
-		return nil
+	var out []reconcile.Finding
+	if !on {
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: "no interface of this machine has the address " + address.String(),
+			Wanted: "one of " + p.ownAddresses(), Hint: "correct " + field})
 	}
-	f := reconcile.Finding{Severity: reconcile.SeverityWarning, Seen: "no interface of this machine has the address " + address.String(),
-		Wanted: "one of " + p.ownAddresses(), Hint: "correct controlPlane.localAPIEndpoint.advertiseAddress"}
-	if p.localEtcd() != nil {
-		f.Severity = reconcile.SeverityError
+	if subnets := p.subnets(); len(subnets) > 0 && subnets[0].kind == "service" && subnets[0].prefix.Addr().Is4() != address.Is4() {
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: fmt.Sprintf("%s is not of the family of the cluster's services, %s", address, subnets[0].prefix),
+			Wanted: "an address of that family", Why: "kube-apiserver does not start", Hint: "correct " + field})
 	}
-	return []reconcile.Finding{f}
+	return out
 }
 
 func checkFirewalld(ctx context.Context, p *pass) []reconcile.Finding {

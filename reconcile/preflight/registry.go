@@ -200,7 +200,7 @@ func Checks() []Check {
 			Meaning: "the machine's own address is in none of the cluster's subnets",
 			Why:     "the machine and a pod or service have the same address, and one of them is not reached"},
 		{Name: "AdvertiseAddress", Role: ControlPlane, Severity: fatal, live: true, run: checkAdvertiseAddress,
-			Meaning: "controlPlane.localAPIEndpoint.advertiseAddress is an address of this machine; a warning with external etcd",
+			Meaning: "controlPlane.localAPIEndpoint.advertiseAddress is an address of this machine, and of the services' family",
 			Why:     "etcd cannot listen on another one, and would have been announced to its cluster by then"},
 		{Name: "Firewalld", Kubeadm: true, Role: Every, Severity: warning, live: true, joining: true, run: checkFirewalld,
 			Meaning: "firewalld is off, or else its ports have to be open",
@@ -218,7 +218,7 @@ func Checks() []Check {
 		{Name: "HTTPProxyCIDR", Kubeadm: true, Role: ControlPlane, Severity: warning, live: true, cluster: true, run: checkProxyCIDR,
 			Meaning: "connections to services and pods use no proxy",
 			Why:     "the control plane's components take these variables over, and then do not reach webhooks and kubelets"},
-		{Name: "Discovery", Role: Every, Severity: fatal, Plan: true,
+		{Name: "Discovery", Role: Every, Severity: fatal,
 			Meaning: "the cluster can be discovered with what the configuration gives; a warning if nothing answers",
 			Why:     "apply cannot join a cluster that it does not find or trust"},
 		{Name: "KubernetesVersion", Kubeadm: true, Role: Every, Severity: fatal, cluster: true, joining: true, run: checkKubernetesVersion,
@@ -237,13 +237,30 @@ func Checks() []Check {
 			Hint:    "on a control plane: kubeadm token create --print-join-command"},
 		{Name: "JoinRBAC", Role: Every, Severity: fatal, cluster: true, run: checkRights,
 			Meaning: "the credential that joins may ask for a node's certificate, and is approved by itself",
-			Why:     "the kubelet does not get its certificate"},
+			Why:     "the kubelet does not get its certificate",
+			Hint:    "on a control plane: kubeadm init phase bootstrap-token makes these bindings"},
 
 		{Name: "ImagePull", Kubeadm: true, Role: ControlPlane, Severity: fatal, Plan: true,
 			Meaning: "the images of a control plane are there or can be pulled",
 			Why:     "static pods do not start without",
 			Hint:    "see the image's change in the plan",
 			Differs: "images are pulled by apply, not by a check"},
+		{Name: "EtcdUnreachable", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
+			Meaning: "etcd answers, and tells its members",
+			Why:     "nobody knows what adding a member would do",
+			Hint:    "see that the other control planes' etcd runs, and that port 2379 is open"},
+		{Name: "EtcdMembership", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
+			Meaning: "this machine can be, or stay, a member of etcd without danger to the others",
+			Why:     "etcd could lose its quorum, or this member its data",
+			Hint:    "see the finding"},
+		{Name: "EtcdVersionSkew", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
+			Meaning: "the etcd that joins is not older than the members",
+			Why:     "it cannot read their data",
+			Hint:    "set etcd.local.imageTag of the ClusterConfiguration to the version that runs"},
+		{Name: "ExternalCA", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
+			Meaning: "where the key of a CA is kept elsewhere, what it has to sign is there and right",
+			Why:     "nobody can sign it here",
+			Hint:    "have a new one signed by the external CA and put it here"},
 		{Name: "UnexpectedFile", Role: Every, Severity: fatal, Plan: true,
 			Meaning: "what is at the path of a managed file is a file",
 			Why:     "a directory or device is not replaced",
@@ -279,7 +296,7 @@ func Names() []string {
 
 // similar is the part of two words' letters that agree, from which on one is
 // taken for the other.
-const similar = 0.6
+const similar = 0.55
 
 // nearest is the name that a misspelt one was probably meant to be; empty if
 // there is none.

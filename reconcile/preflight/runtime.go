@@ -2,11 +2,14 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/host"
 )
@@ -27,7 +30,7 @@ func checkRuntime(_ context.Context, p *pass) []reconcile.Finding {
 	r, err := p.runtime()
 	switch {
 	case err != nil:
-		f.Seen = "no container runtime answers at " + socket + ": " + err.Error() + p.otherSockets(socket)
+		f.Seen = "no container runtime answers at " + socket + ": " + cause(err) + p.otherSockets(socket)
 	case r.NotReady != "":
 		f.Seen = strings.TrimSpace(r.Name+" "+r.Version) + " is not ready: " + r.NotReady
 		f.Wanted = "its condition RuntimeReady"
@@ -36,6 +39,22 @@ func checkRuntime(_ context.Context, p *pass) []reconcile.Finding {
 		return nil
 	}
 	return []reconcile.Finding{f}
+}
+
+// cause is the end of a chain of errors, whose beginning says what the finding
+// says already.
+func cause(err error) string {
+	text := err.Error()
+	for _, usual := range []error{syscall.ENOENT, syscall.ECONNREFUSED, context.DeadlineExceeded} {
+		if errors.Is(err, usual) || strings.Contains(text, usual.Error()) {
+			return usual.Error()
+		}
+	}
+	var of *fault.Error
+	if errors.As(err, &of) {
+		return of.Err.Error()
+	}
+	return text
 }
 
 // otherSockets names those that answer instead.
