@@ -64,7 +64,7 @@ func TestHealthzTLS(t *testing.T) {
 		"anonymous is refused":      {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, want: "401 Unauthorized"},
 		"with a client certificate": {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, cert: certPEM, key: keyPEM},
 		"key of another":            {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, cert: certPEM, key: otherKey, want: "do not fit"},
-		"a redirect":                {url: component(t, ca, nil, http.RedirectHandler("https://example.com/", 302).ServeHTTP) + "/livez", ca: ca.pem, want: "302"},
+		"a redirect":                {url: component(t, ca, nil, http.RedirectHandler("https://example.com/", http.StatusFound).ServeHTTP) + "/livez", ca: ca.pem, want: "302"},
 		"plain, of etcd":            {url: plain + "/readyz", want: `503 Service Unavailable: {"health":"false"}`},
 		"nobody listens":            {url: "https://127.0.0.1:1/livez", want: "127.0.0.1:1: connect: connection refused"},
 		"no certificate in the CA":  {url: "https://127.0.0.1:1/livez", ca: []byte("x"), want: "holds no certificate"},

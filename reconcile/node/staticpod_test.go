@@ -463,6 +463,35 @@ func TestStaticPodPutBack(t *testing.T) {
 	}
 }
 
+// The previous pod serves until the kubelet sees the new manifest: that proves
+// nothing.
+func TestStaticPodOldOneServes(t *testing.T) {
+	t.Parallel()
+	c := newPodCase(t)
+	old := scheduler("--leader-elect=false")
+	c.started(old)
+	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c.kubelet.ignores = true
+	time.AfterFunc(time.Second, func() {
+		c.kubelet.mu.Lock()
+		defer c.kubelet.mu.Unlock()
+		c.kubelet.ignores = false
+	})
+	c.pod.Timeout = 3 * time.Second
+	if _, err := c.apply(); fault.ClassOf(err) != fault.Unhealthy || c.read() != string(old) {
+		t.Errorf("%v", err)
+	}
+	if err := c.kubelet.health(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// One that never sees it is not taken for one that did.
+	c.kubelet.ignores = true
+	c.pod.Timeout = time.Second
+	if _, err := c.apply(); err == nil || !strings.Contains(err.Error(), "has not replaced the pod") || c.read() != string(old) {
+		t.Errorf("%v", err)
+	}
+}
+
 // What did not serve before either is no better than what was tried.
 func TestStaticPodNotPutBack(t *testing.T) {
 	t.Parallel()
