@@ -39,9 +39,12 @@ type ImagesInput struct {
 	Policy corev1.PullPolicy
 	// Serial is nodeRegistration.imagePullSerial: one after the other.
 	Serial bool
-	// For are the static pods that the images are for. Always means that images
-	// are pulled as long as one of them is not there, that is once per join:
-	// a machine that is what it should be asks no registry.
+	// For are the static pods that decide whether an image is needed: all are
+	// while one of these pods is not there yet, which is what kubeadm pulls before
+	// a join; later, only the image that a pod does not run with yet. What else is
+	// missing on a control plane that runs, the kubelet's garbage collection
+	// removed, and is no drift. Always means again before a join: a machine that
+	// is what it should be asks no registry. Without For, all are needed.
 	For []reconcile.Address
 	// Runtime is nil where there is none to ask, and the images are left alone.
 	Runtime Runtime
@@ -126,6 +129,8 @@ func (r *imageResource) Change(own reconcile.Observation, v reconcile.View) (*re
 	case o.err != nil:
 		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "CRI",
 			Seen: o.err.Error(), Hint: fault.HintOf(o.err)}}, nil
+	case !r.needed(v):
+		return nil, nil, nil
 	case !o.present && r.set.in.Policy == corev1.PullNever:
 		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "ImagePull", Address: r.Address(),
 			Seen: "the container runtime does not hold it, and imagePullPolicy Never forbids to pull it",
@@ -144,6 +149,14 @@ func (r *imageResource) joining(v reconcile.View) bool {
 	return slices.ContainsFunc(r.set.in.For, func(a reconcile.Address) bool {
 		o, ok := v.Observed(a).(staticPodObservation)
 		return ok && !o.file.state.Denied && !o.file.state.Exists()
+	})
+}
+
+// needed tells whether something on this machine is about to want the image.
+func (r *imageResource) needed(v reconcile.View) bool {
+	return len(r.set.in.For) == 0 || r.joining(v) || slices.ContainsFunc(r.set.in.For, func(a reconcile.Address) bool {
+		o, ok := v.Observed(a).(staticPodObservation)
+		return ok && slices.Contains(o.wants, r.ref) && (o.health != nil || !slices.Contains(podImages(o.file.content), r.ref))
 	})
 }
 

@@ -56,23 +56,25 @@ func (f *fakeImages) Pull(_ context.Context, ref string) error {
 	return err
 }
 
-// podThere stands for a static pod, of which the images see the manifest only.
-type podThere bool
+// etcdPod stands for a static pod, of which the images see these things only.
+type etcdPod struct{ staticPodObservation }
 
-func (podThere) Address() reconcile.Address { return "static-pod:etcd" }
-func (podThere) After() []reconcile.Address { return nil }
-func (p podThere) Observe(context.Context) (reconcile.Observation, error) {
-	o := staticPodObservation{}
-	if p {
-		o.file.state.Kind = host.File
-	}
-	return o, nil
+func (etcdPod) Address() reconcile.Address { return "static-pod:etcd" }
+func (etcdPod) After() []reconcile.Address { return nil }
+func (p etcdPod) Observe(context.Context) (reconcile.Observation, error) {
+	return p.staticPodObservation, nil
 }
-func (podThere) Change(reconcile.Observation, reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+func (etcdPod) Change(reconcile.Observation, reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	return nil, nil, nil
 }
-func (podThere) Apply(context.Context, reconcile.Change, reconcile.View, func(reconcile.Progress)) error {
+func (etcdPod) Apply(context.Context, reconcile.Change, reconcile.View, func(reconcile.Progress)) error {
 	return nil
+}
+
+// etcdOf is an etcd that runs with an image, and should run with c:1.
+func etcdOf(image string, health error) staticPodObservation {
+	return staticPodObservation{wants: []string{"c:1"}, health: health, file: fileObservation{state: host.FileState{Kind: host.File},
+		content: []byte("kind: Pod\nspec: {containers: [{name: etcd, image: \"" + image + "\"}]}\n")}}
 }
 
 func imageSetOf(t *testing.T, in ImagesInput, others ...reconcile.Resource) *reconcile.Set {
@@ -88,20 +90,23 @@ func TestImages(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		policy   corev1.PullPolicy
-		there    bool // the manifests
+		pod      staticPodObservation
 		present  []string
 		err      error
 		changes  []reconcile.Address
 		findings []string
 	}{
-		"missing":                    {present: []string{"a:1"}, changes: []reconcile.Address{"image:b:1", "image:c:1"}},
-		"present":                    {policy: corev1.PullIfNotPresent, present: []string{"a:1", "b:1", "c:1"}},
-		"never":                      {policy: corev1.PullNever, present: []string{"a:1", "b:1"}, findings: []string{"ImagePull"}},
-		"always, joining":            {policy: corev1.PullAlways, present: []string{"a:1", "b:1", "c:1"}, changes: []reconcile.Address{"image:a:1", "image:b:1", "image:c:1"}},
-		"always, joined":             {policy: corev1.PullAlways, there: true, present: []string{"a:1", "b:1", "c:1"}},
-		"always, joined and missing": {policy: corev1.PullAlways, there: true, present: []string{"a:1", "b:1"}, changes: []reconcile.Address{"image:c:1"}},
-		"not permitted":              {err: fault.New(fault.Preflight, "permission denied"), findings: []string{FindingNotCompared}},
-		"no runtime":                 {err: fault.New(fault.Preflight, "does not answer"), findings: []string{"CRI"}},
+		"missing":           {present: []string{"a:1"}, changes: []reconcile.Address{"image:b:1", "image:c:1"}},
+		"present":           {policy: corev1.PullIfNotPresent, present: []string{"a:1", "b:1", "c:1"}},
+		"never":             {policy: corev1.PullNever, present: []string{"a:1", "b:1"}, findings: []string{"ImagePull"}},
+		"always, joining":   {policy: corev1.PullAlways, present: []string{"a:1", "b:1", "c:1"}, changes: []reconcile.Address{"image:a:1", "image:b:1", "image:c:1"}},
+		"always, joined":    {policy: corev1.PullAlways, pod: etcdOf("c:1", nil), present: []string{"a:1", "b:1", "c:1"}},
+		"garbage collected": {pod: etcdOf("c:1", nil), present: []string{"c:1"}},
+		"another version":   {pod: etcdOf("c:0", nil), present: []string{"a:1"}, changes: []reconcile.Address{"image:c:1"}},
+		"does not start":    {pod: etcdOf("c:1", errors.New("sick")), present: []string{"a:1"}, changes: []reconcile.Address{"image:c:1"}},
+		"never, and joined": {policy: corev1.PullNever, pod: etcdOf("c:1", nil)},
+		"not permitted":     {err: fault.New(fault.Preflight, "permission denied"), findings: []string{FindingNotCompared}},
+		"no runtime":        {err: fault.New(fault.Preflight, "does not answer"), findings: []string{"CRI"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fakeImages{present: map[string]bool{}, err: tt.err}
@@ -109,7 +114,7 @@ func TestImages(t *testing.T) {
 				f.present[p] = true
 			}
 			in := ImagesInput{Refs: []string{"c:1", "a:1", "b:1", "a:1"}, Policy: tt.policy, For: []reconcile.Address{"static-pod:etcd"}, Runtime: f}
-			p, err := imageSetOf(t, in, podThere(tt.there)).Compute(t.Context())
+			p, err := imageSetOf(t, in, etcdPod{tt.pod}).Compute(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

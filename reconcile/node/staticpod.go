@@ -91,6 +91,8 @@ func (r *staticPodResource) After() []reconcile.Address {
 // staticPodObservation is the manifest, and what has become of the pod.
 type staticPodObservation struct {
 	file fileObservation
+	// wants are the images of the wanted pod.
+	wants []string
 	// asked says that the component was asked whether it serves; health is its answer.
 	asked  bool
 	health error
@@ -105,7 +107,7 @@ type staticPodObservation struct {
 // Observe reads the manifest and asks the component. The runtime is asked only
 // where that can matter.
 func (r *staticPodResource) Observe(ctx context.Context) (reconcile.Observation, error) {
-	o := staticPodObservation{file: observeFile(r.Files, r.Path)}
+	o := staticPodObservation{file: observeFile(r.Files, r.Path), wants: podImages(r.Want)}
 	if !o.file.state.Exists() || o.file.state.Denied || o.file.problem != "" || r.FilesOnly {
 		return o, nil
 	}
