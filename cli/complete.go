@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kubejoin/kubejoin/apis/kubeadm/validation"
+	"github.com/kubejoin/kubejoin/reconcile/node"
 	"github.com/kubejoin/kubejoin/reconcile/preflight"
 )
 
@@ -21,7 +21,11 @@ func (f *joinFlags) complete() {
 	for _, name := range []string{"rootfs", "patches"} {
 		_ = f.cmd.MarkFlagDirname(name)
 	}
-	f.completeWords("skip-phases", validation.Phases()["JoinConfiguration"]...)
+	var phases []string
+	for _, phase := range node.Phases() {
+		phases = append(phases, cobra.CompletionWithDesc(phase.Name, phase.Short))
+	}
+	f.completeWords("skip-phases", phases...)
 	f.completeWords("ignore-preflight-errors", append(preflight.Names(), "all")...)
 	for _, name := range []string{"node-name", "token", "discovery-token", "tls-bootstrap-token", "discovery-token-ca-cert-hash",
 		"certificate-key", "apiserver-advertise-address", "apiserver-bind-port"} {
@@ -32,20 +36,26 @@ func (f *joinFlags) complete() {
 func (f *joinFlags) completeWords(flag string, words ...string) { completeWords(f.cmd, flag, words...) }
 
 // completeWords completes the value of a flag to one of several words, or to a
-// list of them with commas in between if the flag takes one.
+// list of them with commas in between if the flag takes one. A description may
+// follow a word behind a tab.
 func completeWords(c *cobra.Command, flag string, words ...string) {
-	many := c.Flag(flag) != nil && c.Flag(flag).Value.Type() == "stringSlice"
+	list := false
+	if f := c.Flag(flag); f != nil {
+		list = f.Value.Type() == "stringSlice"
+	}
 	_ = c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, begun string) ([]string, cobra.ShellCompDirective) {
-		if !many {
-			return words, cobra.ShellCompDirectiveNoFileComp
+		before, directive := "", cobra.ShellCompDirectiveNoFileComp
+		if list {
+			before = begun[:strings.LastIndexByte(begun, ',')+1]
+			directive |= cobra.ShellCompDirectiveNoSpace
 		}
-		before := begun[:strings.LastIndexByte(begun, ',')+1]
 		var out []string
 		for _, w := range words {
-			if !slices.Contains(strings.Split(before, ","), w) {
+			word, _, _ := strings.Cut(w, "\t")
+			if strings.HasPrefix(before+word, begun) && !slices.Contains(strings.Split(before, ","), word) {
 				out = append(out, before+w)
 			}
 		}
-		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		return out, directive
 	})
 }

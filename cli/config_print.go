@@ -54,7 +54,8 @@ func printDefaults(g *globals, name, short string, kinds ...string) *cobra.Comma
 		Short: short,
 		Long: short + `, as kubeadm does: with a token and addresses that
 stand for your own.`,
-		Args: noArgs,
+		Example: "  kubejoin config print " + name + "\n  kubejoin config print " + name + " --version " + currentVersion + " -o json",
+		Args:    noArgs,
 	}
 	c.Flags().StringVar(&version, "version", currentVersion, "version of the configuration")
 	if slices.Contains(kinds, "ClusterConfiguration") {

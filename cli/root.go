@@ -98,10 +98,11 @@ have, shows the difference, and does only what is missing. A second run does
 nothing; a run after a crash goes on from wherever the last one stopped.`,
 		Example: `  kubejoin plan  -f join.yaml
   kubejoin apply -f join.yaml
-  kubejoin join  cp1:6443 --token abcdef.0123456789abcdef --discovery-token-ca-cert-hash sha256:1234..cdef`,
+  kubejoin join  cp1:6443 --token abcdef.1234567890abcdef --discovery-token-ca-cert-hash sha256:1234..cdef`,
 		SilenceErrors:              true,
 		SuggestionsMinimumDistance: 2,
 		SilenceUsage:               true,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 		PersistentPreRunE:          func(*cobra.Command, []string) error { return g.check() },
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -131,7 +132,8 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		}
 		return pflag.NormalizedName(name)
 	})
-	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newPreflight(g), newShow(g), newConfig(g), newVersion(g))
+	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newPreflight(g), newShow(g), newConfig(g), newVersion(g), newCompletion(g))
+	root.SetHelpCommand(newHelp())
 	return root
 }
 

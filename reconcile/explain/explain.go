@@ -190,7 +190,7 @@ func (e *explainer) value(v reflect.Value, path string, secret bool) *yaml.Node 
 		}
 		return n
 	case reflect.Slice:
-		if v.Len() == 0 && (v.IsNil() || !e.written(path) && !e.in.Join.Overridden(path)) {
+		if v.Len() == 0 && (v.IsNil() || !e.written(path) && e.in.Join.SetBy(path) == "") {
 			return nil
 		}
 		n := &yaml.Node{Kind: yaml.SequenceNode}
@@ -204,7 +204,7 @@ func (e *explainer) value(v reflect.Value, path string, secret bool) *yaml.Node 
 		}
 		return n
 	}
-	if _, undetected := e.in.Detected[path]; !set && (undetected || !e.written(path) && !e.in.Join.Overridden(path)) {
+	if _, undetected := e.in.Detected[path]; !set && (undetected || !e.written(path) && e.in.Join.SetBy(path) == "") {
 		return nil
 	}
 	value := v.Interface()
@@ -271,7 +271,7 @@ func (e *explainer) source(path string, set bool) Source {
 		if pos, ok := e.in.Join.Written(path); ok {
 			return Source{Origin: File, Position: pos}
 		}
-		return Source{Origin: Flag}
+		return Source{Origin: Default} // inside of what a flag made
 	}
 	if pos, ok := e.in.Join.Source(path, set); ok {
 		return Source{Origin: File, Position: pos}

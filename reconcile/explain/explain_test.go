@@ -132,6 +132,7 @@ nodeRegistration: {name: a, ignorePreflightErrors: [Swap]}
 			"nodeRegistration.name":                     "--node-name",
 			"nodeRegistration.ignorePreflightErrors[1]": "--ignore-preflight-errors",
 			"discovery.tlsBootstrapToken":               "$KUBEJOIN_TOKEN",
+			"dryRun":                                    "--dry-run",
 		}[path]
 	}})
 	sources := map[string]string{}
@@ -145,7 +146,7 @@ nodeRegistration: {name: a, ignorePreflightErrors: [Swap]}
 		"nodeRegistration.criSocket":                "detected: the runtime that answers",
 		"discovery.file.kubeConfigPath":             "join.yaml:3",
 		"discovery.tlsBootstrapToken":               "environment KUBEJOIN_TOKEN",
-		"dryRun":                                    "flag",
+		"dryRun":                                    "flag --dry-run",
 		"caCertPath":                                "default",
 	} {
 		if sources[path] != want {
