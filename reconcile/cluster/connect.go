@@ -169,7 +169,7 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 		}
 		st.Unseen = append(st.Unseen, Unseen{What: read.what, Why: f.Error()})
 	}
-	if err := found.addBootstrap(st, r.o.Join.ControlPlane); err != nil {
+	if err := found.addBootstrap(st); err != nil {
 		return nil, nil, err
 	}
 	return c, st, nil

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	certutil "k8s.io/client-go/util/cert"
 
-	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/fault"
 )
 
@@ -257,14 +255,8 @@ func (f *found) state() *State {
 }
 
 // addBootstrap renders the kubelet's bootstrap kubeconfig; its cluster gets the
-// cluster's name: behaviour catalogue §4.4. A control plane's kubelet asks its
-// own API server (§5.7), which is not reached as the cluster is.
-func (f *found) addBootstrap(st *State, controlPlane *kubeadm.JoinControlPlane) error {
-	if controlPlane != nil {
-		e := controlPlane.LocalAPIEndpoint
-		f.access.cluster.Server = "https://" + net.JoinHostPort(e.AdvertiseAddress, strconv.Itoa(int(e.BindPort)))
-		f.access.cluster.TLSServerName, f.access.cluster.ProxyURL = "", ""
-	}
+// cluster's name: behaviour catalogue §4.4.
+func (f *found) addBootstrap(st *State) error {
 	name := "kubernetes"
 	if st.Configuration != nil && st.Configuration.ClusterName != "" {
 		name = st.Configuration.ClusterName

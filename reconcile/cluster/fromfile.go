@@ -52,7 +52,7 @@ func FromFile(data []byte, o Options) (*State, error) {
 		return nil, clusterFileFault("%w", err).WithHint("%s", fault.HintOf(err))
 	}
 	if f.access.hasCredential() {
-		if err := f.addBootstrap(st, o.Join.ControlPlane); err != nil {
+		if err := f.addBootstrap(st); err != nil {
 			return nil, err
 		}
 	}

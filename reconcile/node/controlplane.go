@@ -193,6 +193,9 @@ func KeyUsed(files Files) map[pki.Authority]bool {
 	return nil
 }
 
+// manifestDir is where the kubelet looks for static pods.
+const manifestDir = staticpod.Dir
+
 // Ephemeral is how long a certificate is good for that is kept in memory, for
 // the reads of one run.
 const Ephemeral = time.Hour

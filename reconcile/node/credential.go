@@ -66,9 +66,11 @@ type credentialResource struct {
 	refused   string // why the API server did not accept it; empty otherwise
 	serial    string // of the certificate that was refused
 	bootstrap bool   // this run can bootstrap a new one
-	timeout   time.Duration
-	ports     Ports
-	after     []reconcile.Address
+	// keepBootstrap leaves it to KubeletServer to remove the bootstrap credential.
+	keepBootstrap bool
+	timeout       time.Duration
+	ports         Ports
+	after         []reconcile.Address
 }
 
 func (r *credentialResource) Address() reconcile.Address { return KubeletCredential }
@@ -126,7 +128,7 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		return nil, []reconcile.Finding{notCompared(KubeletCredential, o.Why, "run as root to compare it")}, nil
 	case cluster.CredentialValid:
 		if o.wrong == "" {
-			if !bootstrapUnfinished(v) {
+			if r.keepBootstrap || !bootstrapUnfinished(v) {
 				return nil, nil, nil
 			}
 			c.Action, c.Reason, c.Disruption = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption
@@ -282,6 +284,9 @@ func (r *credentialResource) prove(ctx context.Context, c cluster.Credential) er
 	}
 	if _, err := api.Node(ctx, r.nodeName); err != nil {
 		return fmt.Errorf("the new client certificate does not work: %w", err)
+	}
+	if r.keepBootstrap {
+		return nil
 	}
 	return r.ports.Files.Remove(BootstrapKubeconfigPath)
 }

@@ -186,7 +186,9 @@ func foreignCA(have, clusterCA []byte) bool {
 type transientFile struct {
 	content []byte // secret; nil when this run has no bootstrap credential
 	tokenID string
-	files   Files
+	// localServer is that of a control plane's own API server: see KubeletServer.
+	localServer string
+	files       Files
 }
 
 // BootstrapKubeconfigPath is where the kubelet's unit looks for its bootstrap
@@ -222,6 +224,9 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 	if cred.wrong == "" && cred.State == cluster.CredentialValid {
 		if !o.state.Exists() && !o.state.Leftover {
 			return nil, nil, nil
+		}
+		if s, ok := v.Observed(KubeletServer).(kubeletServerObservation); ok && !s.turned(r.localServer) {
+			return nil, nil, nil // it is removed once the kubelet asks its own API server
 		}
 		c.Action, c.Reason = reconcile.Delete, reconcile.Drift
 		c.Summary = "holds a credential that the kubelet no longer needs"

@@ -14,6 +14,7 @@ type Files interface {
 	Stat(path string) (host.FileState, error)
 	ReadFile(path string, max int64) ([]byte, host.FileState, error)
 	WriteFile(path string, data []byte, o host.WriteOptions) error
+	MakeDir(path string, mode fs.FileMode) error
 	SetOwnership(path string, mode fs.FileMode, uid, gid int) error
 	Remove(path string) error
 	// RemoveLeftover removes only what an interrupted write left beside a file.

@@ -95,13 +95,15 @@ func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, sta
 		after:     []reconcile.Address{KubeletCredential},
 		last:      nodeObservation{seen: state.NodeSeen, info: state.Node},
 	}
-	out = append(out, unit, &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files})
+	transient := &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}
+	out = append(out, unit, transient)
 	marker := p.Marker
 	if cp != nil {
-		server := &kubeletServerResource{server: cp.Server, endpoint: cp.Endpoint, ports: p}
-		out = append(out, server)
-		service.after = append(service.after, server.Address())
-		credential.after = append(credential.after, StaticPodAddress(staticpod.APIServer))
+		transient.localServer, credential.keepBootstrap = cp.Server, true
+		out = append(out, &dirResource{path: manifestDir, files: p.Files})
+		service.after = append(service.after, ManifestDir)
+		controlPlane = append(controlPlane, &kubeletServerResource{server: cp.Server, endpoint: cp.Endpoint, service: service, nodeName: d.NodeName,
+			ports: p, after: []reconcile.Address{StaticPodAddress(staticpod.APIServer), KubeletCredential, node.Address()}})
 		marker = cp.Marker
 	}
 	out = append(append(out, service), controlPlane...)

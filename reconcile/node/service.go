@@ -122,7 +122,7 @@ func unmanaged(v reconcile.View) bool {
 // readAtStart tells whether the kubelet reads the file at an address when it
 // starts, and never again.
 func (r *serviceResource) readAtStart(a reconcile.Address) bool {
-	return a.Name() == BootstrapKubeconfigPath || a == KubeletServer || slices.Contains(r.restartFiles, a.Name())
+	return a.Name() == BootstrapKubeconfigPath || slices.Contains(r.restartFiles, a.Name())
 }
 
 // credentialServes tells whether the kubelet needs no other credential.
@@ -144,9 +144,6 @@ func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) strin
 			return path
 		}
 	}
-	if rewritten(st.StartedAt, v) {
-		return KubeletKubeconfigPath
-	}
 	return ""
 }
 
@@ -161,12 +158,18 @@ func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v recon
 	if c.Action == reconcile.Update {
 		return nil
 	}
-	begin := r.ports.Now()
-	if err := r.ports.Services.Restart(ctx, kubeletUnit); err != nil {
-		return err
+	if v.Changed(KubeletCredential) != nil || v.Changed(nodeAddress(r.nodeName)) != nil {
+		// The certificate and the Node prove more, and come sooner.
+		return r.ports.Services.Restart(ctx, kubeletUnit)
 	}
-	if r.healthz == "" || v.Changed(KubeletCredential) != nil || v.Changed(nodeAddress(r.nodeName)) != nil {
-		return nil // the certificate and the Node prove more, and come sooner
+	return r.restart(ctx, say)
+}
+
+// restart returns when the kubelet is healthy.
+func (r *serviceResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
+	begin := r.ports.Now()
+	if err := r.ports.Services.Restart(ctx, kubeletUnit); err != nil || r.healthz == "" {
+		return err
 	}
 	return r.waitHealthy(ctx, begin, say)
 }
