@@ -81,7 +81,13 @@ func hasLearner(c *etcd.Cluster) bool {
 }
 
 // describe is what of the list of members is progress if it changes.
-func describe(c *etcd.Cluster) string { return fmt.Sprint(c.Members) }
+func describe(c *etcd.Cluster) string {
+	var b strings.Builder
+	for _, m := range c.Members {
+		fmt.Fprintf(&b, "%s learner=%t\n", m, m.Learner)
+	}
+	return b.String()
+}
 
 // turnText is what etcd's refusal to change its members for now means.
 func turnText(err error, seen *etcd.Cluster) string {
@@ -97,6 +103,8 @@ func turnText(err error, seen *etcd.Cluster) string {
 		return "waits for its turn: etcd takes one learner at a time, and has " + strings.Join(whose, ", ")
 	case errors.Is(err, etcd.ErrUnhealthy):
 		return "waits for etcd: not every voter was connected for the last five seconds"
+	case errors.Is(err, etcd.ErrNotConfirmed):
+		return "waits for its turn: etcd makes one change at a time"
 	case errors.Is(err, etcd.ErrNotEnoughStarted):
 		return "waits for etcd: a voter has not started yet"
 	}

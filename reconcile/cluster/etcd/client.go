@@ -13,7 +13,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"github.com/kubejoin/kubejoin/fault"
 )
@@ -26,12 +28,15 @@ type limits struct {
 	patience time.Duration
 	// confirm is how long a majority may take to confirm a list.
 	confirm time.Duration
-	// change is how long a change of the membership may take. etcd itself gives
-	// up after 7 seconds.
+	// change is how long a change of the membership may take before the list is
+	// looked at again. Of two changes at one moment, etcd drops one without a
+	// word, and gives up on it only after 7 seconds.
 	change time.Duration
+	// promotion is that for a promotion, on which a machine waits.
+	promotion time.Duration
 }
 
-var defaultLimits = limits{patience: 2 * time.Second, confirm: 3 * time.Second, change: 10 * time.Second}
+var defaultLimits = limits{patience: 2 * time.Second, confirm: 3 * time.Second, change: 2 * time.Second, promotion: time.Second}
 
 // Client asks an etcd cluster. It is safe for use by several goroutines.
 type Client struct {
@@ -86,7 +91,7 @@ func (c *Client) Close() error {
 // endpoint is the connection to one URL.
 type endpoint struct {
 	conn *grpc.ClientConn
-	// silent says that it did not answer the last simple question.
+	// silent says that it did not answer when it was asked for its status.
 	silent atomic.Bool
 }
 
@@ -129,29 +134,30 @@ func (c *Client) ask(ctx context.Context, rawURL string, limit time.Duration, re
 	if err != nil {
 		return err
 	}
-	if e.silent.Load() {
-		limit = min(limit, c.limits.patience/4)
-	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c.requests.Add(1)
-	err = request(limited, e.conn)
-	switch {
-	case err == nil || limited.Err() == nil:
-		e.silent.Store(false)
-	case ctx.Err() == nil && limit <= c.limits.patience:
-		e.silent.Store(true) // what takes longer may wait for a majority
-	}
-	return err
+	return request(ctx, e.conn)
 }
 
 // Status asks one member what it says of itself. Learners answer too.
 func (c *Client) Status(ctx context.Context, clientURL string) Status {
+	e, err := c.endpoint(clientURL)
+	if err != nil {
+		return Status{Err: reason(err)}
+	}
+	limit := c.limits.patience
+	if e.silent.Load() {
+		limit /= 4
+	}
 	var r *pb.StatusResponse
-	err := c.ask(ctx, clientURL, c.limits.patience, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+	err = c.ask(ctx, clientURL, limit, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		r, err = pb.NewMaintenanceClient(conn).Status(ctx, &pb.StatusRequest{})
 		return err
 	})
+	if ctx.Err() == nil {
+		e.silent.Store(status.Code(err) == codes.DeadlineExceeded)
+	}
 	if err != nil {
 		return Status{Err: reason(err)}
 	}
@@ -184,7 +190,7 @@ func convert(members ...*pb.Member) []Member {
 // AddLearner adds a member that does not vote yet.
 func (c *Client) AddLearner(ctx context.Context, peerURL string) (Member, error) {
 	var out Member
-	err := c.change(ctx, func(ctx context.Context, cluster pb.ClusterClient) error {
+	err := c.change(ctx, c.limits.change, func(ctx context.Context, cluster pb.ClusterClient) error {
 		r, err := cluster.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{peerURL}, IsLearner: true})
 		if err == nil {
 			out = convert(r.Member)[0]
@@ -196,7 +202,7 @@ func (c *Client) AddLearner(ctx context.Context, peerURL string) (Member, error)
 
 // Promote makes a learner a voter.
 func (c *Client) Promote(ctx context.Context, id uint64) error {
-	return c.change(ctx, func(ctx context.Context, cluster pb.ClusterClient) error {
+	return c.change(ctx, c.limits.promotion, func(ctx context.Context, cluster pb.ClusterClient) error {
 		_, err := cluster.MemberPromote(ctx, &pb.MemberPromoteRequest{ID: id})
 		return err
 	})
@@ -204,7 +210,7 @@ func (c *Client) Promote(ctx context.Context, id uint64) error {
 
 // Remove takes a member out of the cluster. Its process ends by that.
 func (c *Client) Remove(ctx context.Context, id uint64) error {
-	return c.change(ctx, func(ctx context.Context, cluster pb.ClusterClient) error {
+	return c.change(ctx, c.limits.change, func(ctx context.Context, cluster pb.ClusterClient) error {
 		_, err := cluster.MemberRemove(ctx, &pb.MemberRemoveRequest{ID: id})
 		return err
 	})
@@ -213,16 +219,16 @@ func (c *Client) Remove(ctx context.Context, id uint64) error {
 // change asks voters for a change of the membership, one after the other until
 // one says something. All changes are such that asking twice for one does no
 // harm: the second is refused.
-func (c *Client) change(ctx context.Context, request func(context.Context, pb.ClusterClient) error) error {
+func (c *Client) change(ctx context.Context, limit time.Duration, request func(context.Context, pb.ClusterClient) error) error {
 	c.mu.Lock()
 	endpoints := slices.Clone(c.best)
 	if len(endpoints) == 0 {
 		endpoints = slices.Clone(c.known)
 	}
 	c.mu.Unlock()
-	silence := reasons{}
+	silence, asked := reasons{}, false
 	for _, u := range endpoints {
-		err := c.ask(ctx, u, c.limits.change, func(ctx context.Context, conn *grpc.ClientConn) error {
+		err := c.ask(ctx, u, limit, func(ctx context.Context, conn *grpc.ClientConn) error {
 			return request(ctx, pb.NewClusterClient(conn))
 		})
 		switch {
@@ -233,7 +239,11 @@ func (c *Client) change(ctx context.Context, request func(context.Context, pb.Cl
 		case answered(err):
 			return refusal(err)
 		}
+		asked = asked || status.Code(err) == codes.DeadlineExceeded
 		silence.add(u, reason(err))
+	}
+	if asked {
+		return ErrNotConfirmed
 	}
 	return silence.unreachable()
 }

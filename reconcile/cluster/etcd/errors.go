@@ -34,6 +34,8 @@ var (
 	ErrNotFound = errors.New("member not found")
 	// ErrNoLeader: an election is under way, or the majority is lost.
 	ErrNoLeader = errors.New("no leader")
+	// ErrNotConfirmed is no answer: whether the change was made shows in the list.
+	ErrNotConfirmed = errors.New("the change was not confirmed in time")
 )
 
 var refusals = map[string]error{
@@ -76,7 +78,7 @@ func answered(err error) bool {
 
 // Temporary tells whether an error of a change may go away by itself.
 func Temporary(err error) bool {
-	for _, e := range []error{ErrTooManyLearners, ErrUnhealthy, ErrNotEnoughStarted, ErrNotInSync, ErrNoLeader} {
+	for _, e := range []error{ErrTooManyLearners, ErrUnhealthy, ErrNotEnoughStarted, ErrNotInSync, ErrNoLeader, ErrNotConfirmed} {
 		if errors.Is(err, e) {
 			return true
 		}
