@@ -56,7 +56,8 @@ func everything() *reconcile.Plan {
 			{Address: "node:w1", Action: reconcile.Wait, Reason: reconcile.Drift, Summary: "is not Ready: no CNI", Disruption: reconcile.NoDisruption},
 		},
 		Findings: []reconcile.Finding{
-			{Severity: reconcile.SeverityError, Name: "IsPrivilegedUser", Seen: "apply has to be run as root", Hint: "run `sudo kubejoin apply …`"},
+			{Severity: reconcile.SeverityError, Name: "IsPrivilegedUser", Seen: "apply has to be run as root", Wanted: "user 0",
+				Why: "services are root's to start", Hint: "run `sudo kubejoin apply …`"},
 			{Severity: reconcile.SeverityError, Name: "CRI", Seen: "no container runtime answers", Waived: true},
 			{Severity: reconcile.SeverityWarning, Name: "NotCompared", Address: "service:kubelet", Seen: "this user may not read it", Hint: "run as root to compare it"},
 			{Severity: reconcile.SeverityInfo, Name: "Advisory", Address: "file:/etc/kubernetes/pki/ca.crt", Seen: "holds a further CA"},
@@ -86,8 +87,10 @@ func TestGolden(t *testing.T) {
 		return &reconcile.Change{Address: "service:kubelet", Action: a}
 	}
 	cases := map[string]func(*Printer){
-		"plan":  func(p *Printer) { p.Plan(everything()) },
-		"empty": func(p *Printer) { p.Plan(&reconcile.Plan{Subject: reconcile.Subject{Node: "w1", Root: "/image"}}) },
+		"plan":         func(p *Printer) { p.Plan(everything()) },
+		"checked":      func(p *Printer) { p.Checked(subject(), everything().Findings, 12, 1234*time.Millisecond) },
+		"checked-none": func(p *Printer) { p.Checked(reconcile.Subject{Node: "w1"}, nil, 1, 20*time.Millisecond) },
+		"empty":        func(p *Printer) { p.Plan(&reconcile.Plan{Subject: reconcile.Subject{Node: "w1", Root: "/image"}}) },
 		"empty-and-incomplete": func(p *Printer) {
 			p.Plan(&reconcile.Plan{Subject: subject(), Incomplete: true, Findings: everything().Findings[2:3]})
 		},
@@ -98,7 +101,7 @@ func TestGolden(t *testing.T) {
 					Fields: []reconcile.Field{{Path: hostile, Before: hostile, After: hostile}}, Disruption: reconcile.NoDisruption,
 					Because: []reconcile.Address{reconcile.Address(hostile)}},
 					{Address: "file:x", Action: reconcile.Update, Reason: reconcile.Drift, Diff: "+" + hostile, Disruption: reconcile.NoDisruption}},
-				Findings: []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: hostile, Address: reconcile.Address(hostile), Seen: hostile, Hint: hostile}},
+				Findings: []reconcile.Finding{{Severity: reconcile.SeverityWarning, Name: hostile, Address: reconcile.Address(hostile), Seen: hostile, Wanted: hostile, Why: hostile, Hint: hostile}},
 			})
 			p.Event(reconcile.Event{Type: reconcile.EventProgress, Address: reconcile.Address(hostile), Say: &reconcile.Progress{Message: hostile, Lines: []string{hostile}, Hint: hostile}})
 			p.Event(reconcile.Event{Type: reconcile.EventStart, Address: reconcile.Address(hostile), Change: change(reconcile.Update)})
