@@ -30,7 +30,7 @@ func kubeletArgs(cfg *kubeadm.JoinConfiguration, hostname string) ([]kubeadm.Arg
 	}
 
 	extra := cfg.NodeRegistration.KubeletExtraArgs
-	args, dropped := mergeArgs(base, extra)
+	args, dropped := kubeadm.MergeArgs(base, extra)
 	var findings []reconcile.Finding
 	for _, name := range dropped {
 		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: FindingArgDropped, Address: FileAddress(KubeletFlagsPath),
@@ -51,38 +51,6 @@ func kubeletArgs(cfg *kubeadm.JoinConfiguration, hostname string) ([]kubeadm.Arg
 // environment file and systemd's word splitting (systemd.service(5), "Command lines").
 func breaksWords(r rune) bool {
 	return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune(`"'\`, r)
-}
-
-// mergeArgs lays arguments over built-in ones. One without a merge method
-// removes every built-in one of its name; of several with one name the last
-// one's method counts; one with a method whose name is not built in is dropped,
-// and named in the second result. Behaviour catalogue §1.2.
-func mergeArgs(base, extra []kubeadm.Arg) (args []kubeadm.Arg, dropped []string) {
-	last := map[string]kubeadm.Arg{}
-	for _, e := range extra {
-		last[e.Name] = e
-	}
-	builtIn := map[string]bool{}
-	for _, b := range base {
-		builtIn[b.Name] = true
-		e, found := last[b.Name]
-		switch {
-		case !found:
-			args = append(args, b)
-		case e.MergeMethod == kubeadm.MergeAppend:
-			args = append(args, kubeadm.Arg{Name: b.Name, Value: b.Value + e.Value})
-		case e.MergeMethod == kubeadm.MergePrepend:
-			args = append(args, kubeadm.Arg{Name: b.Name, Value: e.Value + b.Value})
-		}
-	}
-	for _, e := range extra {
-		if e.MergeMethod == kubeadm.MergeReplace {
-			args = append(args, e)
-		} else if !builtIn[e.Name] {
-			dropped = append(dropped, e.Name)
-		}
-	}
-	return args, dropped
 }
 
 // renderFlags is kubeadm-flags.env. Inner quotes are escaped and spaces are
