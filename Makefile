@@ -9,10 +9,13 @@ VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 export CGO_ENABLED := 0
 
-.PHONY: build example test unit race lint vuln fuzz e2e bench lab-up lab-down clean
+.PHONY: build man example test unit race lint vuln fuzz e2e bench lab-up lab-down clean
 
 build: ## the binary: static, stripped
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
+
+man: ## a man page for each command, in bin/man
+	go run ./internal/man bin/man
 
 example: ## the offline example of the README
 	go run . plan -f testdata/example/join.yaml --cluster testdata/example/cluster.yaml --rootfs testdata/example/root
@@ -44,7 +47,7 @@ fuzz: ## a short run; the seeds are part of the unit tests
 
 e2e: ## real machines, a real cluster; as root on Debian
 	cd e2e && go vet ./... && go run ./cmd/lab build && go run ./cmd/lab -kubernetes 1.36.3 build # before anything is timed
-	cd e2e && go test -count=1 -timeout 80m -v ./...
+	cd e2e && go test -count=1 -timeout 80m -p 1 -v ./... # one package at a time: some cases are timed
 
 bench: ## kubeadm beside kubejoin in one run; as root on Debian
 	cd e2e && go test -count=1 -timeout 80m -v -run '^$$' -bench . -benchtime 1x ./...

@@ -340,9 +340,35 @@ func compareManifests(t *testing.T, result *Result, in staticpod.Input) {
 			t.Errorf("%s is another text (-kubeadm +kubejoin):\n%s", p.Name, diff)
 		}
 	}
+	compareRecorded(t, result, in, names)
 	for file := range result.Files {
 		if strings.HasSuffix(file, ".yaml") && file != "config.yaml" && file != "instance-config.yaml" && !slices.Contains(names, path.Base(file)) {
 			t.Errorf("kubeadm writes %s", file)
+		}
+	}
+}
+
+// compareRecorded adopts kubeadm's manifests on a machine with other proxies and
+// CA folders, when nobody has asked etcd for its members.
+func compareRecorded(t *testing.T, result *Result, in staticpod.Input, files []string) {
+	t.Helper()
+	in.EtcdMembers, in.Recorded = nil, map[string]staticpod.Record{}
+	in.Host = staticpod.Host{ProxyEnv: []string{"HTTPS_PROXY=http://other"}, CADirs: []string{"/etc/ca-certificates"}}
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".yaml")
+		r, err := staticpod.Recorded(name, result.Files[file], in.Cluster)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Recorded[name] = r
+	}
+	pods, _, err := staticpod.Build(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods {
+		if equal, fields, err := staticpod.Compare(result.Files[p.Name+".yaml"], p.Pod, staticpod.Options{StartupThreshold: true}); err != nil || !equal {
+			t.Errorf("%s, adopted: %+v, %v", p.Name, fields, err)
 		}
 	}
 }
