@@ -634,6 +634,8 @@ func TestStaticPodRestartsWithItsKubeconfig(t *testing.T) {
 		t.Errorf("%q, %+v", c.kubelet.stopped, c.kubelet.pods)
 	}
 	// A run that was killed between the two: the next one sees it.
+	// (A file's time lags behind the clock by some milliseconds.)
+	c.kubelet.pods[0].Containers[1].Started = time.Now().Add(-time.Second)
 	c.write(schedulerConf, []byte("a third"), 0o600)
 	expectChange(t, c.change(), reconcile.Restart, schedulerRestart, "only when it starts")
 	c.applied()
