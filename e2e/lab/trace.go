@@ -24,6 +24,8 @@ var (
 	forWrite = regexp.MustCompile(`O_(WRONLY|RDWR|CREAT|TRUNC|APPEND|TMPFILE)`)
 	// Devices that keep nothing, and the shell's own terminal.
 	harmless = regexp.MustCompile(`"/dev/(null|tty|pts/\d+)"`)
+	// A netlink socket gets a name for the answers to what the process asks the kernel, such as its addresses.
+	netlink = regexp.MustCompile(`^bind\(\d+, \{sa_family=AF_NETLINK, nl_pid=0, nl_groups=0+\}`)
 )
 
 // Trace runs a shell command under strace and also returns the system calls by which it, or what it started,
@@ -51,7 +53,7 @@ func (m *Machine) Trace(ctx context.Context, user, command string) (Result, []st
 			continue
 		case strings.HasPrefix(call, "execve("):
 			continue // what the other program does is traced too
-		case opens.MatchString(call) && !forWrite.MatchString(call), harmless.MatchString(call):
+		case opens.MatchString(call) && !forWrite.MatchString(call), harmless.MatchString(call), netlink.MatchString(call):
 			continue
 		}
 		calls = append(calls, call)
