@@ -245,8 +245,8 @@ func TestOpenRefuses(t *testing.T) {
 		edit   func(*Options)
 		want   string
 	}{
-		"no root":       {nil, func(o *Options) { o.Root += "/none" }, "not usable as the root"},
-		"control plane": {func(s string) string { return s + "controlPlane: {}\n" }, func(*Options) {}, "join.yaml:21:1: controlPlane: "},
+		"no root":                                {nil, func(o *Options) { o.Root += "/none" }, "not usable as the root"},
+		"a control plane without what all share": {func(s string) string { return s + "controlPlane: {}\n" }, func(*Options) {}, "is missing, and no controlPlane.certificateKey is given"},
 		"no patches": {nil, func(o *Options) { _ = os.RemoveAll(filepath.Join(o.Root, "etc/kubernetes/patches")) },
 			"join.yaml:20:14: patches.directory: "},
 		"a broken cluster file": {nil, func(o *Options) { o.ClusterFile = []byte("a: [") }, "cluster file: does not parse"},
