@@ -123,6 +123,20 @@ func TestGolden(t *testing.T) {
 			p.Waiting("cluster-info from cp1:6443", "timeout", 80*time.Second)
 			p.Note(reconcile.SeverityInfo, "join.yaml:9:1: %s is not used", "ClusterConfiguration")
 		},
+		"overrides": func(p *Printer) {
+			p.Plan(&reconcile.Plan{Subject: subject(), Overrides: []reconcile.Setting{
+				{Path: "nodeRegistration.name", Value: "w1", Source: "flag --node-name"},
+				{Path: hostile, Value: hostile, Source: hostile},
+			}})
+		},
+		"saved": func(p *Printer) {
+			plan := *everything()
+			plan.Changes, plan.Findings = plan.Changes[3:4], nil
+			p.Saved(reconcile.Save("v1.0", "id", reconcile.Input{Directory: "/home/me", Endpoint: "cp1:6443",
+				Flags:    map[string][]string{"config": {"join.yaml"}, "skip-phases": {"preflight", "etcd-join"}, "node-name": {hostile}},
+				Settings: []reconcile.Setting{{Path: "nodeRegistration.name", Value: "w1", Source: "default"}}, Digest: "c0ffee"},
+				plan, map[reconcile.Address]string{"file:/etc/old": "d1"}))
+		},
 		"applied": func(p *Printer) { p.Applied(len(everything().Changes), 2500*time.Millisecond, 7) },
 		"applied-one": func(p *Printer) {
 			p.Applied(1, time.Millisecond, 0)
