@@ -230,10 +230,9 @@ func (r *ring) eventually(what string, is func() bool) {
 
 // run is one run of kubejoin on a machine.
 type run struct {
-	m       *member
-	in      node.EtcdInput
-	client  *etcd.Client
-	started chan struct{}
+	m      *member
+	in     node.EtcdInput
+	client *etcd.Client
 }
 
 func (m *member) run() *run {
