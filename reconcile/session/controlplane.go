@@ -33,21 +33,28 @@ const adminPath = "/etc/kubernetes/admin.conf"
 // advertiseAddress sets a control plane's address where the configuration
 // leaves it to the machine. One that has joined stays with the address that it
 // joined with: its default route may change, its place in etcd does not.
-func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts) {
+func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
 	if cfg.ControlPlane == nil {
-		return
+		return nil
 	}
 	address := &cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
 	given, err := netip.ParseAddr(*address)
 	if *address != "" && (err != nil || !given.IsUnspecified()) {
-		return
+		return nil // what is no address is for validation
 	}
 	recorded, err := netip.ParseAddr(node.RecordedAddress(r.machine))
 	if err == nil && (!r.machine.Live() || slices.Contains(facts.Addresses, recorded)) {
 		*address = recorded.String()
-		return
+		return nil
 	}
-	detectAddress(r.machine, address, map[string]string{})
+	detected := map[string]string{}
+	detectAddress(r.machine, address, detected)
+	if *address == "" {
+		const field = "controlPlane.localAPIEndpoint.advertiseAddress"
+		return fault.New(fault.InvalidConfig, "is not given, and not to be found out: %s", detected[field]).At(r.position(field)).
+			WithHint("set it to the address that the other control planes reach this machine at")
+	}
+	return nil
 }
 
 // administrator is the credential of admin.conf, if this machine has one that

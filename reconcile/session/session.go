@@ -99,7 +99,9 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err := r.dynamicDefaults(cfg, facts); err != nil {
 		return nil, err
 	}
-	r.advertiseAddress(cfg, facts)
+	if err := r.advertiseAddress(cfg, facts); err != nil {
+		return nil, err
+	}
 	if err := o.Join.Validate(); err != nil {
 		return nil, err
 	}

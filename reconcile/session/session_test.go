@@ -245,13 +245,20 @@ func TestOpenRefuses(t *testing.T) {
 		edit   func(*Options)
 		want   string
 	}{
-		"no root":                                {nil, func(o *Options) { o.Root += "/none" }, "not usable as the root"},
-		"a control plane without what all share": {func(s string) string { return s + "controlPlane: {}\n" }, func(*Options) {}, "is missing, and no controlPlane.certificateKey is given"},
+		"no root":                       {nil, func(o *Options) { o.Root += "/none" }, "not usable as the root"},
+		"no address of a control plane": {func(s string) string { return s + "controlPlane: {}\n" }, func(*Options) {}, "controlPlane.localAPIEndpoint.advertiseAddress: is not given"},
 		"no patches": {nil, func(o *Options) { _ = os.RemoveAll(filepath.Join(o.Root, "etc/kubernetes/patches")) },
 			"join.yaml:20:14: patches.directory: "},
 		"a broken cluster file": {nil, func(o *Options) { o.ClusterFile = []byte("a: [") }, "cluster file: does not parse"},
 		"an empty cluster file": {nil, func(o *Options) { o.ClusterFile = []byte{} }, "cluster file: the cluster file has no ConfigMap"},
 	}
+	t.Run("a control plane without what all share", func(t *testing.T) {
+		o := options(t, func(s string) string { return s + "controlPlane: {localAPIEndpoint: {advertiseAddress: 10.0.0.2}}\n" })
+		_, err := Open(t.Context(), o)
+		if fault.ClassOf(err) != fault.Preflight || !strings.Contains(err.Error(), "sa.key: is missing, and no controlPlane.certificateKey is given") {
+			t.Errorf("%v (%v)", err, fault.ClassOf(err))
+		}
+	})
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := options(t, tt.config)
