@@ -44,3 +44,22 @@ func digest(parts ...any) []byte {
 	sum := sha256.Sum256(text)
 	return sum[:]
 }
+
+// Digest covers the certificate and its key.
+func (o certificateObservation) Digest() []byte {
+	return digest("certificate", o.cert.Digest(), o.key.Digest())
+}
+
+// Digest covers the file. What it refers to is a resource of its own, or others'.
+func (o kubeconfigObservation) Digest() []byte { return digest("kubeconfig", o.file.Digest()) }
+
+// Digest covers the manifest. The pod comes and goes by itself.
+func (o staticPodObservation) Digest() []byte { return digest("static pod", o.file.Digest()) }
+
+// Digest covers which API server the kubelet talks to.
+func (o kubeletServerObservation) Digest() []byte { return digest("server", o.state, o.server) }
+
+// Digest covers who is a member, and whose data lies on this machine.
+func (o *etcdObservation) Digest() []byte {
+	return digest("etcd", o.cluster.ID, o.cluster.Members, o.data.begun, o.data.identity, o.data.denied, o.data.problem)
+}
