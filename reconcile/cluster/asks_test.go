@@ -21,18 +21,18 @@ const (
 )
 
 // asking is a client of a server that answers the join's three reads.
-func asking(t *testing.T) (*apiServer, *Client, *State) {
+func asking(t *testing.T) (*apiServer, *Client) {
 	t.Helper()
 	s := newCluster(t)
-	c, st, _, err := connect(t, s, options(s))
+	c, _, _, err := connect(t, s, options(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, c, st
+	return s, c
 }
 
 func TestAllowed(t *testing.T) {
-	s, c, _ := asking(t)
+	s, c := asking(t)
 	asked := Access{Verb: "create", Group: "certificates.k8s.io", Resource: "certificatesigningrequests", Subresource: "nodeclient"}
 	s.on(accessPath, func(w http.ResponseWriter, r *http.Request) {
 		var q authorizationv1.SelfSubjectAccessReview
@@ -62,7 +62,7 @@ func TestAllowed(t *testing.T) {
 
 // A check asks once: a server that fails is not asked again for a minute.
 func TestAllowedAsksOnce(t *testing.T) {
-	s, c, _ := asking(t)
+	s, c := asking(t)
 	s.on(accessPath, refuse(503, "busy"))
 	before := len(s.requests())
 	if _, err := c.Allowed(t.Context(), Access{Verb: "get"}); err == nil {
@@ -98,7 +98,7 @@ func TestTokenExpiry(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s, c, _ := asking(t)
+			s, c := asking(t)
 			s.on(secretPath, tt.handler)
 			expires, seen, err := c.TokenExpiry(t.Context(), tokenID)
 			if !expires.Equal(tt.expires) || seen != tt.seen || (err != nil) != tt.fails {
