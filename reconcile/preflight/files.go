@@ -22,18 +22,20 @@ type file struct {
 	// kind says what it holds, parses whether that is so.
 	kind   string
 	parses func([]byte) bool
+	// keeper is the resource that judges the file, if not one of its own.
+	keeper reconcile.Address
 }
 
 func (p *pass) files() []file {
 	list := []file{
-		{"/etc/kubernetes/kubelet.conf", "a kubeconfig", isKubeconfig},
-		{"/etc/kubernetes/bootstrap-kubelet.conf", "a kubeconfig", isKubeconfig},
+		{"/etc/kubernetes/kubelet.conf", "a kubeconfig", isKubeconfig, "credential:kubelet"},
+		{"/etc/kubernetes/bootstrap-kubelet.conf", "a kubeconfig", isKubeconfig, "credential:kubelet"},
 	}
 	if !p.controlPlane() {
-		return append(list, file{p.Config.CACertPath, "a certificate", isCertificate})
+		return append(list, file{p.Config.CACertPath, "a certificate", isCertificate, ""})
 	}
 	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"} {
-		list = append(list, file{manifestFolder + name + ".yaml", "a pod", isPod})
+		list = append(list, file{manifestFolder + name + ".yaml", "a pod", isPod, reconcile.Address("static-pod:" + name)})
 	}
 	return list
 }
@@ -49,7 +51,7 @@ func checkFiles(_ context.Context, p *pass) []reconcile.Finding {
 	var out []reconcile.Finding
 	for _, f := range p.files() {
 		name := checkName("FileAvailable-", f.path)
-		if p.manages(reconcile.Address("file:" + f.path)) {
+		if p.manages(reconcile.Address("file:"+f.path)) || p.manages(f.keeper) {
 			continue
 		}
 		state, err := p.Machine.Stat(f.path)

@@ -24,6 +24,7 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
 	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
 var update = flag.Bool("update", false, "write docs/preflight.md")
@@ -226,6 +227,16 @@ func TestChecks(t *testing.T) {
 			x.files["/etc/kubernetes/pki/ca.crt"] = "x"
 			x.Managed = []reconcile.Address{"file:/etc/kubernetes/pki/ca.crt"}
 		}, nil},
+		{"FileAvailable-*", "a broken credential that the plan judges", func(x *thing) {
+			x.files["/etc/kubernetes/kubelet.conf"] = "x"
+			x.Managed = []reconcile.Address{"credential:kubelet"}
+		}, nil},
+		{"FileAvailable-*", "a manifest that the plan judges", func(x *thing) {
+			x.controlPlane()
+			x.files["/etc/kubernetes/manifests/etcd.yaml"] = "x"
+			x.Managed = []reconcile.Address{"static-pod:etcd"}
+		}, nil},
+		{"FileAvailable-*", "a broken credential", func(x *thing) { x.files["/etc/kubernetes/kubelet.conf"] = "x" }, []string{"error FileAvailable--etc-kubernetes-kubelet.conf: "}},
 		{"FileAvailable-*", "nonsense", func(x *thing) { x.files["/etc/kubernetes/pki/ca.crt"] = "x" }, []string{"error FileAvailable--etc-kubernetes-pki-ca.crt: /etc/kubernetes/pki/ca.crt is not a certificate"}},
 		{"FileAvailable-*", "a manifest", func(x *thing) {
 			x.controlPlane()
@@ -794,6 +805,15 @@ func TestPage(t *testing.T) {
 	must(t, err)
 	if diff := cmp.Diff(string(page), string(Page())); diff != "" {
 		t.Errorf("run go test ./reconcile/preflight -run TestPage -update: %s", diff)
+	}
+}
+
+// The minors that the checks know are those that static pods are made for.
+func TestMinors(t *testing.T) {
+	minors := staticpod.Supported()
+	first, last := fmt.Sprintf("1.%d", oldestMinor), fmt.Sprintf("1.%d", newestMinor)
+	if string(minors[0]) != first || string(minors[len(minors)-1]) != last {
+		t.Errorf("%q, not %s to %s", minors, first, last)
 	}
 }
 

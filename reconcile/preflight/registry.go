@@ -207,7 +207,7 @@ func Checks() []Check {
 			Why:     "other machines do not reach the kubelet (logs, exec) and the API server",
 			Differs: "kubeadm looks on control planes only"},
 
-		{Name: "EndpointDNS", Role: Every, Severity: fatal, live: true, run: checkEndpointDNS,
+		{Name: "EndpointDNS", Role: Every, Severity: fatal, live: true, joining: true, run: checkEndpointDNS,
 			Meaning: "the names of the API server's endpoints resolve; a warning without a plan",
 			Why:     "the kubelet does not reach the API server",
 			Hint:    "add the name to the name server or to /etc/hosts"},
@@ -224,7 +224,7 @@ func Checks() []Check {
 		{Name: "KubernetesVersion", Kubeadm: true, Role: Every, Severity: fatal, cluster: true, joining: true, run: checkKubernetesVersion,
 			Meaning: "the cluster is of a minor that this program knows; a warning if it is newer",
 			Why:     "what a join writes differs by minor"},
-		{Name: "ClockSkew", Role: Every, Severity: fatal, live: true, cluster: true, run: checkClock,
+		{Name: "ClockSkew", Role: Every, Severity: fatal, live: true, cluster: true, joining: true, run: checkClock,
 			Meaning: "the clock agrees with the API server's; an error from 5 minutes on",
 			Why:     "a fresh certificate is not valid yet on a machine whose clock is behind, and etcd and leases suffer from less",
 			Hint:    "set the clock and keep it: systemctl enable --now systemd-timesyncd, or chrony"},
