@@ -11,7 +11,7 @@ import (
 
 func newPreflight(g *globals) *cobra.Command {
 	c := &cobra.Command{
-		Use:   "preflight -f join.yaml",
+		Use:   "preflight [-f join.yaml] [HOST:PORT]",
 		Short: "Check whether this machine could join; touches nothing",
 		Long: `Check whether this machine could join, without a plan: before there is a cluster,
 while an image is built, or in CI.
@@ -26,15 +26,16 @@ plan and apply make the same checks where they have something to change.`,
   kubejoin preflight -f join.yaml --rootfs ./image
   kubejoin preflight list`,
 		Args: func(c *cobra.Command, args []string) error {
-			if len(args) > 0 {
+			if len(args) > 0 && !isEndpoint(args[0]) {
 				return unknownCommand(c, args[0])
 			}
-			return nil
+			return endpointOnly(c, args)
 		},
 	}
 	f := addJoinFlags(c)
 	c.Flags().StringVar(&f.cluster, "cluster", "", "as for plan")
-	c.RunE = func(c *cobra.Command, _ []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
+		f.takeEndpoint(args)
 		p := g.printer()
 		o, join, err := f.options(c, p, true)
 		if err != nil {
