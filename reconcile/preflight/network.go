@@ -263,6 +263,10 @@ func checkMTU(_ context.Context, p *pass) []reconcile.Finding {
 	if err != nil {
 		return unseen("MTU", err)
 	}
+	return judgeMTU(uplinks)
+}
+
+func judgeMTU(uplinks []host.Interface) []reconcile.Finding {
 	var out []reconcile.Finding
 	for _, i := range uplinks {
 		if i.MTU < minMTU {

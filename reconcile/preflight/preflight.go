@@ -71,6 +71,10 @@ type API interface {
 // does not answer is a finding, not a wait.
 const timeout = 5 * time.Second
 
+// runtimeTimeout bounds the questions to the container runtime, of which there
+// are some: on a busy machine each takes its time.
+const runtimeTimeout = 15 * time.Second
+
 // pass is one run of the checks: what several of them need is read once.
 type pass struct {
 	Input
@@ -93,7 +97,7 @@ func newPass(ctx context.Context, in Input) *pass {
 	}
 	p.version = sync.OnceValues(func() (kubeletVersion, error) { return p.askKubelet(ctx) })
 	p.runtime = sync.OnceValues(func() (Runtime, error) {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
+		ctx, cancel := context.WithTimeout(ctx, runtimeTimeout)
 		defer cancel()
 		return in.Runtime(ctx)
 	})

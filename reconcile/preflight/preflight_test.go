@@ -2,12 +2,19 @@ package preflight
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
@@ -658,6 +665,11 @@ func TestNetworks(t *testing.T) {
 	if got := judgeOverlap(both, []host.Interface{eth}); got != nil {
 		t.Error(got)
 	}
+	narrow := eth
+	narrow.MTU = 1279
+	if diff := cmp.Diff([]string{"packets on eth0 have at most 1279 bytes"}, seen(judgeMTU([]host.Interface{eth, narrow}))); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestProxies(t *testing.T) {
@@ -677,6 +689,70 @@ func TestProxies(t *testing.T) {
 	t.Setenv("NO_PROXY", "*")
 	x.Proxy = cluster.ProxyFromEnvironment()
 	expect(t, append(x.check(t, "HTTPProxy"), x.check(t, "HTTPProxyCIDR")...), nil)
+}
+
+// A real certificate, at several times.
+func TestClusterCA(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	must(t, err)
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "kubernetes"}, NotBefore: begin, NotAfter: begin.AddDate(10, 0, 0)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	must(t, err)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	tests := map[string]struct {
+		now  time.Time
+		ca   []byte
+		want []string
+	}{
+		"valid":    {begin.AddDate(1, 0, 0), ca, nil},
+		"not yet":  {begin.Add(-time.Hour), ca, []string{"error ClusterCA: the cluster's CA certificate kubernetes is not valid before 2026-01-01T00:00:00Z"}},
+		"no more":  {begin.AddDate(10, 0, 1), ca, []string{"error ClusterCA: the cluster's CA certificate kubernetes was valid until 2036-01-01T00:00:00Z"}},
+		"soon":     {begin.AddDate(10, 0, -20), ca, []string{"warning ClusterCA: the cluster's CA certificate kubernetes is valid until"}},
+		"of two":   {begin.AddDate(11, 0, 0), slices.Concat(ca, ca), []string{"warning ClusterCA: the cluster's CA certificate kubernetes was valid", "warning ClusterCA: "}},
+		"nonsense": {begin, []byte("x"), nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			x := newThing()
+			x.Now, x.Cluster.CA = tt.now, tt.ca
+			expect(t, x.check(t, "ClusterCA"), tt.want)
+		})
+	}
+}
+
+// What a unit of systemd says; the manager itself is asked in package host's tests.
+func TestUnit(t *testing.T) {
+	const full = "/usr/bin/kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --config=/c $KUBELET_KUBEADM_ARGS"
+	tests := map[string]struct {
+		state   host.ServiceState
+		unit    []string
+		service []string
+	}{
+		"complete":   {host.ServiceState{Manager: "systemd", Found: true, ExecStart: full, EnvironmentFiles: []string{unitFile}}, nil, nil},
+		"bare":       {host.ServiceState{Manager: "systemd", Found: true, ExecStart: "/usr/bin/kubelet"}, []string{"info KubeletUnit: the kubelet's unit lacks --bootstrap-kubeconfig, --kubeconfig, --config, " + unitFile}, nil},
+		"no file":    {host.ServiceState{Manager: "systemd", Found: true, ExecStart: full}, []string{"info KubeletUnit: the kubelet's unit lacks " + unitFile}, nil},
+		"not there":  {host.ServiceState{Manager: "systemd"}, nil, []string{"error Service-kubelet: there is no kubelet service"}},
+		"masked":     {host.ServiceState{Manager: "systemd", Found: true, Masked: true}, nil, []string{"error Service-kubelet: the kubelet service is masked"}},
+		"no manager": {host.ServiceState{}, nil, []string{"warning Service-kubelet: neither systemd nor OpenRC"}},
+		"denied":     {host.ServiceState{Manager: "systemd", Unknown: "refused"}, nil, []string{"warning Service-kubelet: not known: refused"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			x := newThing()
+			x.Alone, x.Machine = true, open(t, "")
+			p := newPass(t.Context(), *x.Input)
+			p.unit = func() (host.ServiceState, error) { return tt.state, nil }
+			for _, c := range Checks() {
+				switch c.Name {
+				case "KubeletUnit":
+					expect(t, c.explained(c.run(t.Context(), p), false), tt.unit)
+				case "Service-kubelet":
+					expect(t, c.explained(c.run(t.Context(), p), false), tt.service)
+				}
+			}
+		})
+	}
 }
 
 // The checks of the machine that runs this test: they end, soon, and leave it
