@@ -24,6 +24,8 @@ type ControlPlane struct {
 	Server, Endpoint string
 	// Etcd is nil if the cluster's etcd is external.
 	Etcd *EtcdInput
+	// SlowEtcd says that a new member has so much to copy that it serves late.
+	SlowEtcd bool
 	// Health asks a component once.
 	Health func(ctx context.Context, pod staticpod.Pod) error
 	// Marker is the API as an administrator sees it.
@@ -66,11 +68,16 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 	}
 	prepared := append(addressesOf(certificates, pulls), KubeletService)
 	apiServerNeeds := prepared
+	var in EtcdInput
 	if cp.Etcd != nil {
-		in := *cp.Etcd
+		in = *cp.Etcd
 		in.After, in.Manifest = prepared, StaticPodAddress(staticpod.Etcd)
-		out = append(out, EtcdResources(in)...)
-		apiServerNeeds = append(slices.Clone(prepared), EtcdVoterAddress(in.NodeName))
+		// The API server needs some seconds before it needs etcd, and then waits
+		// for it. Only a member that has much to copy first would exhaust it.
+		apiServerNeeds = append(slices.Clone(prepared), in.Manifest)
+		if cp.SlowEtcd {
+			apiServerNeeds = append(apiServerNeeds, EtcdVoterAddress(in.NodeName))
+		}
 	}
 	for _, pod := range pods {
 		after, render := apiServerNeeds, (func(context.Context) ([]byte, error))(nil)
@@ -78,7 +85,11 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			after = append(slices.Clone(prepared), EtcdMemberAddress(cp.Etcd.NodeName))
 			render = renderEtcd(cp)
 		}
-		out = append(out, StaticPodResource(StaticPod{
+		begins := reconcile.Address("")
+		if pod.Name == staticpod.Etcd {
+			begins = EtcdVoterAddress(in.NodeName)
+		}
+		resource := &staticPodResource{StaticPod{
 			Name:     pod.Name,
 			NodeName: cp.Pods.NodeName,
 			Path:     pod.Path,
@@ -90,13 +101,22 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			Health:    func(ctx context.Context) error { return cp.Health(ctx, pod) },
 			RestartOn: readAtStart(pod.Name, cp.Pods.Cluster),
 			After:     after,
+			Begins:    begins,
 			Timeout:   cfg.Timeouts.ControlPlaneComponentHealthCheck,
 			AnyOwner:  o.AnyOwner,
 			FilesOnly: o.FilesOnly,
 			Files:     p.Files,
 			Services:  p.Services,
 			Runtime:   cp.Runtime,
-		}))
+		}}
+		if pod.Name == staticpod.Etcd {
+			in.Serves = func(ctx context.Context, say func(reconcile.Progress)) error { return resource.wait(ctx, nil, say) }
+			if cp.Runtime != nil {
+				in.Restart = resource.stop
+			}
+			out = append(out, EtcdResources(in)...)
+		}
+		out = append(out, resource)
 	}
 	return out, findings, nil
 }

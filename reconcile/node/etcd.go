@@ -40,6 +40,15 @@ type EtcdInput struct {
 	RecordedPeerURL string
 	Data            EtcdData
 	Timeout         time.Duration // timeouts.etcdAPICall
+	// Serves waits until the member on this machine serves, and tells meanwhile
+	// why it does not. May be nil.
+	Serves func(ctx context.Context, say func(reconcile.Progress)) error
+	// Metrics are the metrics of the member on this machine, which it shows before
+	// it serves anything else. May be nil.
+	Metrics func(ctx context.Context) (etcd.Metrics, error)
+	// Restart ends the container of the member on this machine; the kubelet
+	// starts the next one at once. May be nil.
+	Restart func(ctx context.Context) error
 	// After is what must be so before the membership changes: etcd's
 	// certificates and image, and a kubelet that can start it.
 	After []reconcile.Address

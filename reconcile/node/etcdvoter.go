@@ -36,11 +36,28 @@ func (r *etcdVoter) Change(own reconcile.Observation, _ reconcile.View) (*reconc
 func (r *etcdVoter) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.View, say func(reconcile.Progress)) error {
 	defer r.m.changed()
 	in := &r.m.in
+	if in.Serves != nil {
+		serving, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		go func() {
+			if err := in.Serves(serving, say); err != nil && serving.Err() == nil {
+				cancel(err)
+			}
+		}()
+		ctx = serving
+	}
 	id, told, started := uint64(0), time.Time{}, errors.New("it has started")
+	stall := &stalled{in: in}
 	step := func(ctx context.Context) (string, bool, error) {
 		s := in.Client.Status(ctx, in.ClientURL)
 		switch {
 		case !s.Answers():
+			if err := stall.end(ctx, say); err != nil {
+				return "", false, err
+			}
+			if in.Serves != nil {
+				return "", false, nil // it knows better what is the matter
+			}
 			return "waits for etcd to start at " + in.ClientURL + ": " + s.Err, false, nil
 		case id == 0:
 			seen, err := in.Client.Look(ctx)
@@ -118,4 +135,55 @@ func waitsOr(err error) (string, bool, error) {
 		return err.Error(), false, nil
 	}
 	return "", false, err
+}
+
+// stalled is a member that has all data and does not serve. A new member serves
+// once it sees its own entry in the list of members committed. Where the
+// snapshot that the leader sends it holds that entry already, it never sees it
+// being made, and tries again only after its request timeout of 7 s. Started
+// again it knows.
+type stalled struct {
+	in    *EtcdInput
+	since time.Time // the member is in the list by its name, and does not serve
+	asked time.Time
+	ended bool
+}
+
+const (
+	// stallAsk is how often the others are asked for a member that does not serve.
+	stallAsk = 400 * time.Millisecond
+	// stallGrace is how long a member may take between being named and serving:
+	// without the stall it is some milliseconds.
+	stallGrace = 700 * time.Millisecond
+)
+
+// end starts a stalled member again, once. What cannot be found out is no stall.
+func (s *stalled) end(ctx context.Context, say func(reconcile.Progress)) error {
+	if s.ended || s.in.Metrics == nil || s.in.Restart == nil || time.Since(s.asked) < stallAsk {
+		return nil
+	}
+	s.asked = time.Now()
+	seen, err := s.in.Client.Look(ctx)
+	if err != nil {
+		return nil
+	}
+	leader, ok := seen.Leader()
+	m, listed := seen.ByPeerURL(s.in.PeerURL)
+	if !ok || !listed || !m.Started() {
+		s.since = time.Time{}
+		return nil
+	}
+	if s.since.IsZero() {
+		s.since = time.Now()
+	}
+	if time.Since(s.since) < stallGrace {
+		return nil
+	}
+	is, err := s.in.Metrics(ctx)
+	if err != nil || !is.HasLeader || is.AppliesSnapshot || is.Applied+caughtUp < seen.Status[leader.ID].Index {
+		return nil // it has something to do
+	}
+	s.ended = true
+	say(reconcile.Progress{Message: "etcd has all data and waits for nothing: it is started again, instead of waiting 7 s with it"})
+	return s.in.Restart(ctx)
 }

@@ -64,6 +64,9 @@ type StaticPod struct {
 	// running container is a reason to start it again.
 	RestartOn []reconcile.Address
 	After     []reconcile.Address
+	// Begins, if set, waits for the health of a pod that is created, where it is
+	// to change itself: then it is enough here that the pod runs.
+	Begins reconcile.Address
 	// Timeout is timeouts.controlPlaneComponentHealthCheck.
 	Timeout time.Duration
 	// AnyOwner leaves the owner of the manifest alone.
@@ -267,6 +270,9 @@ func (r *staticPodResource) Apply(ctx context.Context, c reconcile.Change, v rec
 		if err := r.write(ctx); err != nil {
 			return err
 		}
+		if r.Begins != "" && v.Changed(r.Begins) != nil && r.Runtime != nil {
+			return r.waitFor(ctx, r.runs, nil, say)
+		}
 		return r.joined(r.wait(ctx, nil, say), v)
 	case content:
 		return r.joined(r.replace(ctx, o, say), v)
@@ -349,6 +355,25 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 
 // restart ends the component's container, and waits until the one that the
 // kubelet starts in its place serves.
+// stop ends the pod's containers; the kubelet starts the next ones.
+func (r *staticPodResource) stop(ctx context.Context) error {
+	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	if err != nil {
+		return err
+	}
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			if c.State != cri.Running {
+				continue
+			}
+			if err := r.Runtime.StopContainer(ctx, c.ID, stopGrace); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
@@ -377,12 +402,25 @@ func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Prog
 }
 
 func (r *staticPodResource) wait(ctx context.Context, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) error {
+	return r.waitFor(ctx, r.Health, fresh, say)
+}
+
+// runs is nil if the pod's container runs, whether it serves or not.
+func (r *staticPodResource) runs(ctx context.Context) error {
+	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	if err == nil && running(pods) == nil {
+		err = errors.New("no container runs")
+	}
+	return err
+}
+
+func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Context) error, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) error {
 	if r.FilesOnly {
 		return nil
 	}
 	w := podWait{
 		name: r.Name, pod: r.podName(), path: r.Path, images: podImages(r.Want),
-		health: r.Health, runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
+		health: health, runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
 	}
 	if r.Services != nil {
 		w.services = kubeletUnderServices{r.Services}

@@ -353,10 +353,20 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	r.onClose(client.Close)
 	in.Client, in.NoClient = client, ""
+	if !recorded {
+		seen, err := client.Look(ctx)
+		leader, ok := seen.Leader()
+		cp.SlowEtcd = err != nil || !ok || seen.Status[leader.ID].DBSize > slowEtcd
+	}
 	pods, _, err := staticpod.Build(cp.Pods)
 	if err == nil {
 		for _, p := range pods {
 			if p.Name == staticpod.Etcd {
+				check := staticpod.Health(p.Pod)
+				if check.Scheme == "http" {
+					check.Path = ""
+					in.Metrics = func(ctx context.Context) (etcd.Metrics, error) { return etcd.ReadMetrics(ctx, check.URL()) }
+				}
 				image := p.Pod.Spec.Containers[0].Image
 				in.Version, _, _ = strings.Cut(image[strings.LastIndex(image, ":")+1:], "-")
 			}
@@ -371,6 +381,10 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	return findings, nil
 }
+
+// slowEtcd is a database, in bytes, that a new member has copied in a second or
+// two, where the API server waits for it for 20 s.
+const slowEtcd = 256 << 20
 
 func (r *Run) hasEtcdData(dir string) bool {
 	st, err := r.machine.Stat(path.Join(dir, "member"))
