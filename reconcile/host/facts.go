@@ -35,8 +35,8 @@ var binaryDirs = []string{
 }
 
 // criDialTimeout bounds a connection to a local socket: it fails at once unless
-// the runtime hangs with a full backlog.
-const criDialTimeout = 500 * time.Millisecond
+// the runtime hangs with a full backlog, or the machine is busy.
+const criDialTimeout = 2 * time.Second
 
 // smallFile is more than any of the files with facts has, in bytes.
 const smallFile = 64 << 10

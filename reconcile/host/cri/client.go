@@ -58,7 +58,9 @@ func Open(endpoint string, tail Tail) (*Client, error) {
 		grpc.WithNoProxy(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
+			// Without it a connection has no longer than the first pause, which a busy machine exceeds.
+			MinConnectTimeout: callTimeout,
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: reconnectDelay},
 		}))
 	if err != nil {
 		return nil, fault.New(fault.InvalidConfig, "not usable as a container runtime's socket: %w", err).At(endpoint)

@@ -136,6 +136,35 @@ func TestOpen(t *testing.T) {
 	}
 }
 
+// slow is a listener on a busy machine: who connects waits for the first word.
+type slow struct{ net.Listener }
+
+func (l slow) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	time.Sleep(time.Second)
+	return c, err
+}
+
+func TestSlowRuntime(t *testing.T) {
+	socket := filepath.Join(shortDir(t), "s")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	runtimeapi.RegisterRuntimeServiceServer(s, &fakeRuntime{})
+	go func() { _ = s.Serve(slow{l}) }()
+	t.Cleanup(s.Stop)
+	c, err := Open(socket, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Version(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	dir := shortDir(t)
 	c, err := Open(filepath.Join(dir, "s"), nil)
