@@ -27,7 +27,7 @@ func checkHostname(ctx context.Context, p *pass) []reconcile.Finding {
 	if p.Lookup == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	if _, err := p.Lookup(ctx, name); err != nil {
 		return []reconcile.Finding{{Severity: reconcile.SeverityWarning, Seen: fmt.Sprintf("the node's name does not resolve: %v", err),
@@ -86,7 +86,7 @@ func checkEndpointDNS(ctx context.Context, p *pass) []reconcile.Finding {
 	if p.Lookup == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	var out []reconcile.Finding
 	seen := map[string]bool{}

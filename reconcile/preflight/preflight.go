@@ -67,9 +67,12 @@ type API interface {
 	Allowed(ctx context.Context, a cluster.Access) (bool, error)
 }
 
-// timeout bounds a check that asks somebody: a name server or a runtime that
-// does not answer is a finding, not a wait.
-const timeout = 5 * time.Second
+// timeout bounds a check that asks somebody of this machine, lookupTimeout one
+// that asks a name server: who does not answer is a finding, not a wait.
+const (
+	timeout       = 5 * time.Second
+	lookupTimeout = 2 * time.Second
+)
 
 // runtimeTimeout bounds the questions to the container runtime, of which there
 // are some: on a busy machine each takes its time.

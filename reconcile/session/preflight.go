@@ -34,6 +34,12 @@ type Checked struct {
 func Check(ctx context.Context, o Options) (*Checked, error) {
 	begin := time.Now()
 	o.ReadOnly = true
+	if tell := o.Waiting; tell != nil {
+		o.Waiting = func(w cluster.Waiting) {
+			w.Left = min(w.Left, checkPatience-time.Since(begin)) // it ends sooner than the read knows
+			tell(w)
+		}
+	}
 	machine, err := host.Open(o.Root)
 	if err != nil {
 		return nil, err
@@ -88,7 +94,7 @@ func (r *Run) glance(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clus
 	state, err := r.connect(short, cfg)
 	switch class := fault.ClassOf(err); {
 	case err == nil:
-		return state, nil, nil
+		return state, r.clusterFindings(state), nil
 	case ctx.Err() != nil, class == fault.InvalidConfig, r.o.ClusterFile != nil:
 		return nil, nil, err
 	case class == fault.Unreachable, short.Err() != nil:
@@ -135,7 +141,7 @@ func (r *Run) preflightInput(facts host.Facts, state *cluster.State, kubelet []b
 	if !r.machine.Live() {
 		return in
 	}
-	in.Joined = joined(r.credential())
+	in.Joined = r.isNode(r.o.Join.Config)
 	in.Runtime = r.askRuntime
 	in.Lookup = cluster.Lookup
 	in.Proxy = cluster.ProxyFromEnvironment()
@@ -143,6 +149,17 @@ func (r *Run) preflightInput(facts host.Facts, state *cluster.State, kubelet []b
 		in.API = r.client
 	}
 	return in
+}
+
+// isNode tells whether this machine is the node already that the configuration
+// wants; without root, whether it is any.
+func (r *Run) isNode(cfg *kubeadm.JoinConfiguration) bool {
+	c := r.credential()
+	if c.State == cluster.CredentialUnreadable {
+		return true
+	}
+	serves, err := ours(c, kubeadm.EffectiveNodeName(cfg), cfg)
+	return err == nil && serves && c.State == cluster.CredentialValid
 }
 
 // askRuntime asks the container runtime once.

@@ -105,3 +105,19 @@ func TestAllIsTold(t *testing.T) {
 		t.Errorf("%+v", r.Plan.Findings)
 	}
 }
+
+// What lies around is no reason to take errors for warnings.
+func TestIsNode(t *testing.T) {
+	o := options(t, nil)
+	r := open(t, o)
+	if r.isNode(o.Join.Config) {
+		t.Error("without a credential")
+	}
+	path := filepath.Join(o.Root, node.KubeletKubeconfigPath)
+	if err := os.WriteFile(path, []byte("kind: Config"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r.isNode(o.Join.Config) {
+		t.Error("with a broken credential")
+	}
+}
