@@ -57,13 +57,40 @@ func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts)
 	return nil
 }
 
-// administrator is the credential of admin.conf, if this machine has one that
-// serves, for a control plane.
-func (r *Run) administrator(cfg *kubeadm.JoinConfiguration) cluster.Credential {
-	if cfg.ControlPlane == nil || !r.machine.Live() {
-		return cluster.Credential{State: cluster.CredentialAbsent}
+// credentials are what a node asks the cluster with. One that is a control
+// plane can ask as its administrator, by the cluster's endpoint: its own API
+// server, which its kubelet asks, may be what has to be repaired. A machine that
+// has not joined has to discover the cluster all the same.
+func (r *Run) credentials(cfg *kubeadm.JoinConfiguration, own cluster.Credential) (first, second cluster.Credential) {
+	if cfg.ControlPlane == nil || !r.machine.Live() || own.State != cluster.CredentialValid {
+		return own, cluster.Credential{}
 	}
-	return cluster.ReadCredential(r.machine, adminPath, time.Now())
+	admin := cluster.ReadCredential(r.machine, adminPath, time.Now())
+	known := cluster.SPKIPins(own.CA)
+	if admin.State == cluster.CredentialValid && slices.ContainsFunc(cluster.SPKIPins(admin.CA), func(pin string) bool { return slices.Contains(known, pin) }) {
+		return admin, own
+	}
+	if t := cfg.Discovery.BootstrapToken; t != nil {
+		if elsewhere, err := own.WithServer("https://" + t.APIServerEndpoint); err == nil {
+			return own, elsewhere
+		}
+	}
+	return own, cluster.Credential{}
+}
+
+// atRest adds to a failure that a control plane's kubelet still has its
+// bootstrap credential: it is removed last, so that the next run knows how far
+// this one came.
+func (r *Run) atRest(err error) error {
+	st, statErr := r.machine.Stat(node.BootstrapKubeconfigPath)
+	if r.o.Join.Config.ControlPlane == nil || statErr != nil || !st.Exists() {
+		return err
+	}
+	hint := fault.HintOf(err)
+	if hint != "" {
+		hint += "; "
+	}
+	return fault.New(fault.ClassOf(err), "%w", err).WithHint("%s%s stays, run again to go on from here", hint, node.BootstrapKubeconfigPath)
 }
 
 // localServer is the URL of the API server that this machine is to run.

@@ -237,7 +237,7 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 		}
 	}
 	if err := r.set.Apply(ctx, computed, allow, tell); err != nil {
-		return err
+		return r.atRest(err)
 	}
 	return r.set.Converged(ctx)
 }
@@ -355,12 +355,7 @@ func (r *Run) connect(ctx context.Context, cfg *kubeadm.JoinConfiguration) (*clu
 		co.Credential = cluster.Credential{State: cluster.CredentialAbsent}
 	}
 	r.serial = co.Credential.Serial
-	// A node that is a control plane can ask as its administrator, and by the
-	// cluster's endpoint: its own API server may be what has to be repaired. One
-	// that has not joined yet has to discover the cluster all the same.
-	if admin := r.administrator(cfg); admin.State == cluster.CredentialValid && co.Credential.State == cluster.CredentialValid {
-		co.Credential, co.Alternative = admin, co.Credential
-	}
+	co.Credential, co.Alternative = r.credentials(cfg, co.Credential)
 	client, state, err := cluster.Connect(ctx, co)
 	if err != nil && r.o.ReadOnly && joined(co.Credential) && ctx.Err() == nil && unseen(err) {
 		// A node that this run has no credential for: its own may not be read by
