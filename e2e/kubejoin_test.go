@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -72,10 +73,16 @@ func run(t *testing.T, m *lab.Machine, user, command string, code int) said {
 	t.Helper()
 	s := parse(t, m.RunAs(t.Context(), user, command+" -o json"))
 	if s.Code != code {
-		t.Fatalf("%s: %s as %s: exit code %d, want %d\n%s", m.Name, command, user, s.Code, code, s)
+		t.Fatalf("%s: %s as %s: exit code %d, want %d\n%s", m.Name, hidden(command), user, s.Code, code, s)
 	}
 	return s
 }
+
+// secrets are the flags of a command that carry one.
+var secrets = regexp.MustCompile(`--(token|certificate-key)[ =]\S+`)
+
+// hidden is a command for the messages of failed tests.
+func hidden(command string) string { return secrets.ReplaceAllString(command, "--$1 (hidden)") }
 
 // parse reads what a command with -o json wrote.
 func parse(t *testing.T, r lab.Result) said {
@@ -106,10 +113,10 @@ func parse(t *testing.T, r lab.Result) said {
 		}
 	}
 	if s.Stderr != "" {
-		t.Errorf("%s wrote to standard error: %s", r.Command, r.Stderr)
+		t.Errorf("%s wrote to standard error: %s", hidden(r.Command), r.Stderr)
 	}
 	if s.Failure != nil && s.Failure.ExitCode != r.Code {
-		t.Errorf("%s: exit code %d, but %d in the error", r.Command, r.Code, s.Failure.ExitCode)
+		t.Errorf("%s: exit code %d, but %d in the error", hidden(r.Command), r.Code, s.Failure.ExitCode)
 	}
 	return s
 }
