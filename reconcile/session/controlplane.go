@@ -90,7 +90,11 @@ func (r *Run) atRest(err error) error {
 	if hint != "" {
 		hint += "; "
 	}
-	return fault.New(fault.ClassOf(err), "%w", err).WithHint("%s%s stays, run again to go on from here", hint, node.BootstrapKubeconfigPath)
+	told := fault.New(fault.ClassOf(err), "%w", err)
+	if e, ok := err.(*fault.Error); ok { //nolint:errorlint // only its outermost: what it wraps stays wrapped
+		told = fault.New(e.Class, "%w", e.Err).At(e.Address)
+	}
+	return told.WithHint("%s%s stays, run again to go on from here", hint, node.BootstrapKubeconfigPath)
 }
 
 // localServer is the URL of the API server that this machine is to run.
