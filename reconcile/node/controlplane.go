@@ -19,6 +19,8 @@ type ControlPlane struct {
 	// PKI has no shared files if they are not known: then nothing of it is managed.
 	PKI  PKI
 	Pods staticpod.Input
+	// Accounts is needed if Pods has Users.
+	Accounts Accounts
 	// Server is the URL of the API server on this machine, Endpoint that of the
 	// cluster's.
 	Server, Endpoint string
@@ -44,7 +46,12 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 	if err != nil {
 		return nil, nil, err
 	}
-	var out, certificates []reconcile.Resource
+	var out, certificates, users []reconcile.Resource
+	if cp.Pods.Users != nil {
+		users = rootlessResources(cp, o, p)
+		out = append(out, users...)
+		cp.PKI.Owners, cp.PKI.After = Owners(cp.Pods.Cluster, cp.Pods.Users), []reconcile.Address{ControlPlaneUsers}
+	}
 	if cp.PKI.Shared != nil {
 		certificates = pkiResources(cp.PKI, p)
 		out = append(out, certificates...)
@@ -66,11 +73,12 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		})
 		out = append(out, pulls...)
 	}
-	prepared := append(addressesOf(certificates, pulls), KubeletService)
+	prepared := append(addressesOf(users, certificates, pulls), KubeletService)
 	apiServerNeeds := prepared
 	var in EtcdInput
 	if cp.Etcd != nil {
 		in = *cp.Etcd
+		in.BeginAnyway = o.BeginAnyway
 		in.After, in.Manifest = prepared, StaticPodAddress(staticpod.Etcd)
 		// The API server needs some seconds before it needs etcd, and then waits
 		// for it. Only a member that has much to copy first would exhaust it.
@@ -105,9 +113,11 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			Timeout:   cfg.Timeouts.ControlPlaneComponentHealthCheck,
 			AnyOwner:  o.AnyOwner,
 			FilesOnly: o.FilesOnly,
-			Files:     p.Files,
-			Services:  p.Services,
-			Runtime:   cp.Runtime,
+			// etcd's own is part of joining it.
+			NoHealth: o.NoHealth && pod.Name != staticpod.Etcd,
+			Files:    p.Files,
+			Services: p.Services,
+			Runtime:  cp.Runtime,
 		}}
 		if pod.Name == staticpod.Etcd {
 			in.Serves = func(ctx context.Context, say func(reconcile.Progress)) error { return resource.wait(ctx, nil, say) }

@@ -49,6 +49,9 @@ type EtcdInput struct {
 	// Restart ends the container of the member on this machine; the kubelet
 	// starts the next one at once. May be nil.
 	Restart func(ctx context.Context) error
+	// BeginAnyway plans to become a member although etcd takes none at the moment:
+	// applying it waits until it does. Nothing is removed or moved aside so.
+	BeginAnyway bool
 	// After is what must be so before the membership changes: etcd's
 	// certificates and image, and a kubelet that can start it.
 	After []reconcile.Address
@@ -185,7 +188,7 @@ func (p *part) change(own reconcile.Observation, of func(verdict) *reconcile.Cha
 		return nil, v, v.refused
 	case v.refused != nil:
 		return nil, v, nil
-	case v.quorum != nil:
+	case v.quorum != nil && !p.m.in.beginsAnyway(v):
 		return p.planned, v, nil
 	}
 	c := of(v)
@@ -194,6 +197,10 @@ func (p *part) change(own reconcile.Observation, of func(verdict) *reconcile.Cha
 		p.planned = c
 	}
 	return c, v, nil
+}
+
+func (in *EtcdInput) beginsAnyway(v verdict) bool {
+	return in.BeginAnyway && v.refused == nil && len(v.removes) == 0 && v.moves == ""
 }
 
 // blocked is an error as a finding.

@@ -117,7 +117,12 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	var out []reconcile.Finding
 	a := EtcdMemberAddress(in.NodeName)
 	if err := cmp.Or(v.refused, v.quorum); err != nil {
-		return []reconcile.Finding{blocked("EtcdMembership", a, err)}
+		f := blocked("EtcdMembership", a, err)
+		if in.beginsAnyway(*v) {
+			f.Severity = reconcile.SeverityWarning
+			f.Seen += "; check-etcd is skipped, so that apply begins, and waits for that before it joins"
+		}
+		return []reconcile.Finding{f}
 	}
 	if bad := c.Unreachable(); len(bad) > 0 {
 		bad = slices.DeleteFunc(bad, func(s string) bool { return v.own.ID != 0 && strings.HasPrefix(s, v.own.String()+": ") })

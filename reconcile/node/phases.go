@@ -1,11 +1,9 @@
 package node
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 )
 
@@ -48,12 +46,12 @@ func Phases() []Phase {
 		{Name: phaseCerts, Short: "issue the certificates of this control plane", Resources: []string{"certificate:*"}},
 		{Name: phaseKubeconfig, Short: "make the kubeconfigs of the administrator and the components", Resources: []string{"kubeconfig:*"}},
 		{Name: phaseManifests, Short: "run kube-apiserver, kube-controller-manager and kube-scheduler",
-			Resources: []string{"static-pod:kube-apiserver", "static-pod:kube-controller-manager", "static-pod:kube-scheduler"}},
+			Resources: []string{string(ControlPlaneUsers), "static-pod:kube-apiserver", "static-pod:kube-controller-manager", "static-pod:kube-scheduler"}},
 		{Name: phaseCheckEtcd, Short: "check that etcd can take a member"},
 		{Name: phaseKubelet, Short: "configure and start the kubelet", Workers: true,
-			Resources: []string{"file:*", "service:kubelet", string(KubeletServer)}},
-		{Name: phaseEtcd, Short: "make this machine a member of etcd", Resources: []string{"etcd-member:*", "static-pod:etcd", "etcd-voter:*"}},
-		{Name: waitBootstrap, Short: "wait for the kubelet's certificate and its Node", Resources: []string{string(KubeletCredential), "node:*"}, Workers: true},
+			Resources: []string{"file:*", string(ManifestDir), string(KubeletService)}},
+		{Name: phaseEtcd, Short: "make this machine a member of etcd", Resources: []string{"etcd-stale:*", "etcd-data:*", "etcd-member:*", "static-pod:etcd", "etcd-voter:*", "directory:ETCD_DATA_DIR"}},
+		{Name: waitBootstrap, Short: "wait for the kubelet's certificate and its Node", Resources: []string{string(KubeletCredential), "node:*", string(KubeletServer)}, Workers: true},
 		{Name: "control-plane-join", Short: "make the Node a control plane's"},
 		{Name: phaseMark, Short: "keep the Node's labels and taints", Resources: []string{"node-marks:*"}, Workers: true},
 		{Name: phaseHealth, Short: "wait until the control plane is healthy"},
@@ -68,15 +66,22 @@ func PhaseOf(a reconcile.Address, controlPlane bool) string {
 	case "certificate":
 		return phaseCerts
 	case "kubeconfig":
-		if a != KubeletServer {
-			return phaseKubeconfig
+		if a == KubeletServer {
+			return waitBootstrap // there is no kubelet.conf sooner
+		}
+		return phaseKubeconfig
+	case "users":
+		return phaseManifests
+	case "directory":
+		if a != ManifestDir {
+			return phaseEtcd // its data
 		}
 	case "static-pod":
 		if a.Name() == "etcd" {
 			return phaseEtcd
 		}
 		return phaseManifests
-	case "etcd-member", "etcd-voter", "etcd-data":
+	case "etcd-member", "etcd-voter", "etcd-data", "etcd-stale":
 		return phaseEtcd
 	case "credential", "node":
 		return waitBootstrap
@@ -94,118 +99,28 @@ func PhaseOf(a reconcile.Address, controlPlane bool) string {
 	return phaseKubelet
 }
 
-// Selection says which resources are managed.
-type Selection struct {
-	// Skip are the phases that are left out, Only the ones that are done, all
-	// others being left out. Of both nothing means all.
-	Skip, Only []string
-	// Targets are the addresses that are managed, all others being left out;
-	// none means all.
-	Targets []string
-	// ControlPlane says that the machine is to be one.
-	ControlPlane bool
-}
-
-// covers tells whether a phase is named, itself or by its parent.
-func covers(names []string, phase string) bool {
-	parent, _, _ := strings.Cut(phase, "/")
-	return slices.Contains(names, phase) || slices.Contains(names, parent)
-}
-
-// Skips tells whether a phase is left out.
-func (s Selection) Skips(phase string) bool {
-	return covers(s.Skip, phase) || len(s.Only) > 0 && !covers(s.Only, phase)
-}
-
-// Health tells whether the health of the control plane is waited for.
-func (s Selection) Health() bool { return !s.Skips(phaseHealth) }
-
-// Preflight tells whether the machine is checked.
-func (s Selection) Preflight() bool { return !s.Skips(phasePreflight) }
-
-// CheckEtcd tells whether the health of etcd is a reason not to begin.
-func (s Selection) CheckEtcd() bool { return !s.Skips(phaseCheckEtcd) }
-
-// Select leaves resources out of management: they are still observed, because
-// others depend on what they are, and never changed. The findings say what that
-// means. It fails for a target that is none of the resources.
-func Select(resources []reconcile.Resource, s Selection) ([]reconcile.Resource, []reconcile.Finding, error) {
-	for _, t := range s.Targets {
-		if !slices.ContainsFunc(resources, func(r reconcile.Resource) bool { return string(r.Address()) == t }) {
-			return nil, nil, fault.New(fault.InvalidConfig, "--target: there is no resource %q", t).
-				WithHint("the addresses are: %s", strings.Join(addresses(resources), ", "))
-		}
+// FindPhase finds a phase by its name, in kubeadm's spelling too: "parent/all" is
+// the parent.
+func FindPhase(name string) (Phase, bool) {
+	all := Phases()
+	name = strings.Join(strings.Fields(strings.ReplaceAll(name, "/", " ")), "/")
+	if parent, ok := strings.CutSuffix(name, "/all"); ok && len(Children(parent)) > 0 {
+		name = parent
 	}
-	skipped := map[string][]string{} // by phase
-	out := make([]reconcile.Resource, len(resources))
-	for i, r := range resources {
-		a := r.Address()
-		p := PhaseOf(a, s.ControlPlane)
-		switch {
-		case len(s.Targets) > 0 && !slices.Contains(s.Targets, string(a)):
-			r = observeOnly{r, "it is not the --target"}
-		case s.Skips(p):
-			skipped[p] = append(skipped[p], string(a))
-			r = observeOnly{r, p + " is skipped"}
-		case s.Skips(waitBootstrap) && a == FileAddress(BootstrapKubeconfigPath):
-			r = keepOnly{r} // it is that phase that removes it
-		}
-		out[i] = r
+	i := slices.IndexFunc(all, func(p Phase) bool { return p.Name == name })
+	if i < 0 {
+		return Phase{}, false
 	}
-	var findings []reconcile.Finding
-	for _, p := range Phases() {
-		if addresses := skipped[p.Name]; len(addresses) > 0 {
-			findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "SkippedPhase",
-				Seen: fmt.Sprintf("%s is skipped: %s not managed", p.Name, strings.Join(addresses, ", ")+areOrIs(addresses))})
-		}
-	}
-	return out, findings, nil
+	return all[i], true
 }
 
-func addresses(resources []reconcile.Resource) []string {
-	var out []string
-	for _, r := range resources {
-		out = append(out, string(r.Address()))
-	}
-	return out
+// Children are the phases of a parent.
+func Children(parent string) []Phase {
+	return slices.DeleteFunc(Phases(), func(p Phase) bool { return !strings.HasPrefix(p.Name, parent+"/") })
 }
 
-func areOrIs(list []string) string {
-	if len(list) == 1 {
-		return " is"
-	}
-	return " are"
-}
-
-// observeOnly is a resource that is not managed.
-type observeOnly struct {
-	reconcile.Resource
-	why string
-}
-
-// Change says what is left as it is: others may need it.
-func (r observeOnly) Change(o reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
-	c, _, err := r.Resource.Change(o, v)
-	seen := ""
-	switch {
-	case err != nil:
-		seen = err.Error()
-	case c != nil:
-		seen = c.Summary
-	default:
-		return nil, nil, nil
-	}
-	return nil, []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "NotManaged", Address: r.Address(),
-		Seen: seen + ": left as it is, because " + r.why}}, nil
-}
-
-// keepOnly is a resource that is made and never removed.
-type keepOnly struct{ reconcile.Resource }
-
-func (r keepOnly) Change(o reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
-	c, findings, err := r.Resource.Change(o, v)
-	if c != nil && c.Action == reconcile.Delete {
-		c = nil
-	}
-	return c, findings, err
+// OnWorkers tells whether a phase, or one of its children, does something on a
+// worker.
+func (p Phase) OnWorkers() bool {
+	return p.Workers || slices.ContainsFunc(Children(p.Name), func(c Phase) bool { return c.Workers })
 }

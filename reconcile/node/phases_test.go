@@ -37,7 +37,7 @@ func TestSkippedPhases(t *testing.T) {
 	}{
 		"none":                       {nil, "file:/var/lib/kubelet/config.yaml file:/etc/kubernetes/bootstrap-kubelet.conf service:kubelet credential:kubelet node:w1", ""},
 		"of a control plane":         {[]string{"check-etcd", "preflight"}, "file:/var/lib/kubelet/config.yaml file:/etc/kubernetes/bootstrap-kubelet.conf service:kubelet credential:kubelet node:w1", ""},
-		"the kubelet's start":        {[]string{"kubelet-start"}, "credential:kubelet node:w1", "kubelet-start is skipped: file:/var/lib/kubelet/config.yaml"},
+		"the kubelet's start":        {[]string{"kubelet-start"}, "file:/etc/kubernetes/bootstrap-kubelet.conf credential:kubelet node:w1", "kubelet-start is skipped: file:/var/lib/kubelet/config.yaml"},
 		"the wait keeps the token":   {[]string{"kubelet-wait-bootstrap"}, "file:/var/lib/kubelet/config.yaml service:kubelet", "credential:kubelet, node:w1 are not managed"},
 		"named twice, and told once": {[]string{"kubelet-wait-bootstrap", "kubelet-wait-bootstrap"}, "file:/var/lib/kubelet/config.yaml service:kubelet", "credential:kubelet, node:w1 are not managed"},
 	}
@@ -86,13 +86,14 @@ func TestSelect(t *testing.T) {
 		s       Selection
 		managed string
 	}{
-		"a parent":    {Selection{Only: []string{"control-plane-prepare"}}, "file:/etc/kubernetes/pki/sa.key certificate:/etc/kubernetes/pki/apiserver.crt kubeconfig:/etc/kubernetes/admin.conf static-pod:kube-scheduler"},
-		"a child":     {Selection{Only: []string{"control-plane-prepare/certs"}}, "certificate:/etc/kubernetes/pki/apiserver.crt"},
-		"etcd":        {Selection{Only: []string{"etcd-join"}}, "etcd-member:cp2 static-pod:etcd"},
-		"the kubelet": {Selection{Only: []string{"kubelet-start"}}, "file:/var/lib/kubelet/config.yaml kubeconfig:/etc/kubernetes/kubelet.conf service:kubelet"},
-		"the mark":    {Selection{Only: []string{"control-plane-join"}}, "node-marks:cp2"},
-		"less":        {Selection{Only: []string{"control-plane-join", "preflight"}, Skip: []string{"preflight"}}, "node-marks:cp2"},
-		"a target":    {Selection{Targets: []string{"static-pod:etcd"}}, "static-pod:etcd"},
+		"a parent":       {Selection{Only: []string{"control-plane-prepare"}}, "file:/etc/kubernetes/pki/sa.key certificate:/etc/kubernetes/pki/apiserver.crt kubeconfig:/etc/kubernetes/admin.conf static-pod:kube-scheduler"},
+		"a child":        {Selection{Only: []string{"control-plane-prepare/certs"}}, "certificate:/etc/kubernetes/pki/apiserver.crt"},
+		"etcd":           {Selection{Only: []string{"etcd-join"}}, "etcd-member:cp2 static-pod:etcd"},
+		"the kubelet":    {Selection{Only: []string{"kubelet-start"}}, "file:/var/lib/kubelet/config.yaml service:kubelet"},
+		"its credential": {Selection{Only: []string{"kubelet-wait-bootstrap"}}, "kubeconfig:/etc/kubernetes/kubelet.conf credential:kubelet"},
+		"the mark":       {Selection{Only: []string{"control-plane-join"}}, "node-marks:cp2"},
+		"less":           {Selection{Only: []string{"control-plane-join", "preflight"}, Skip: []string{"preflight"}}, "node-marks:cp2"},
+		"a target":       {Selection{Targets: []string{"static-pod:etcd"}}, "static-pod:etcd"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -31,6 +31,11 @@ type Options struct {
 	Serial string
 	// AnyOwner leaves the owners of files alone.
 	AnyOwner bool
+	// NoHealth does not wait for kube-apiserver, kube-controller-manager and
+	// kube-scheduler to serve.
+	NoHealth bool
+	// BeginAnyway plans to join an etcd that takes no member at the moment.
+	BeginAnyway bool
 }
 
 // Resources are the desired state of a node as things that can observe and

@@ -74,8 +74,11 @@ type StaticPod struct {
 	// FilesOnly keeps the manifest alone: below a root directory that is not
 	// the live machine nothing runs.
 	FilesOnly bool
-	Files     Files
-	Services  host.Services
+	// NoHealth is content with what is written: whether the component serves is
+	// neither asked nor waited for.
+	NoHealth bool
+	Files    Files
+	Services host.Services
 	// Runtime may be nil: then a changed manifest cannot be applied, because
 	// nobody could tell the new pod from the old.
 	Runtime Runtime
@@ -119,6 +122,12 @@ func (r *staticPodResource) Observe(ctx context.Context) (reconcile.Observation,
 		if st, err := r.Files.Stat(a.Name()); err == nil && st.Exists() {
 			o.written[a] = st.ModTime
 		}
+	}
+	if r.NoHealth {
+		if len(r.RestartOn) > 0 {
+			r.look(ctx, &o)
+		}
+		return o, ctx.Err()
 	}
 	asked := make(chan error, 1)
 	go func() { asked <- r.askTwice(ctx) }()
@@ -308,7 +317,7 @@ func (r *staticPodResource) write(ctx context.Context) error {
 // not, and the one before did, that is put back: nothing is left worse than it
 // was found.
 func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) error {
-	if r.FilesOnly {
+	if r.FilesOnly || r.NoHealth {
 		return r.write(ctx)
 	}
 	if r.Runtime == nil {
@@ -415,7 +424,7 @@ func (r *staticPodResource) runs(ctx context.Context) error {
 }
 
 func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Context) error, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) error {
-	if r.FilesOnly {
+	if r.FilesOnly || r.NoHealth {
 		return nil
 	}
 	w := podWait{

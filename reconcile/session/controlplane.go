@@ -148,10 +148,14 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 	}
 	kubeconfigs := pki.Kubeconfigs(in)
 	shared, err := r.shared(ctx, cfg, state, leaves, kubeconfigs)
-	if err != nil {
+	switch {
+	case err == nil:
+	case r.selection.SharedKeys() || ctx.Err() != nil:
 		return nil, nil, err
+	default: // what is to be done needs none of it
+		shared = nil
 	}
-	if shared == nil {
+	if shared == nil && r.selection.SharedKeys() {
 		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
 			Seen: "certificates and kubeconfigs: those that all control planes share come from the cluster's Secret kubeadm-certs, and are not on this machine"})
 	}
@@ -160,10 +164,13 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 
 	// Who asks the cluster and etcd. What these certificates are for ends with
 	// the run, and nothing of them is written.
-	if shared != nil {
+	switch {
+	case shared != nil:
 		if err := r.beAdministrator(shared, state, cp.Endpoint); err != nil {
 			return nil, nil, err
 		}
+	case r.asAdministrator:
+		r.admin = r.client
 	}
 	cp.Marker = func() (node.NodeMarker, error) {
 		if r.admin == nil {
@@ -190,6 +197,12 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 		Recorded:       node.RecordedManifests(r.machine, c),
 		ExternalCA:     shared != nil && shared.CAs[pki.ClusterCA] != nil && shared.CAs[pki.ClusterCA].External,
 		Patches:        patches,
+	}
+	if row.Gate(staticpod.GateRootless, c.FeatureGates) {
+		if cp.Pods.Users, err = node.PlanUsers(r.machine); err != nil {
+			return nil, nil, err
+		}
+		cp.Accounts = r.machine
 	}
 	for _, name := range []string{staticpod.APIServer, staticpod.ControllerManager, staticpod.Scheduler} {
 		if record, ok := cp.Pods.Recorded[name]; ok {

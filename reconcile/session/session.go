@@ -36,7 +36,9 @@ type Options struct {
 	// ReadOnly is a plan: it gives up on an unreachable cluster sooner and
 	// goes on with what it can see.
 	ReadOnly bool
-	Wait     node.Wait
+	// Phases and Targets leave everything else out; see node.Selection.
+	Phases, Targets []string
+	Wait            node.Wait
 	// UserAgent is how the cluster's audit log knows this program.
 	UserAgent string
 	// Waiting is told what is waited for before there is a plan.
@@ -61,6 +63,9 @@ type Run struct {
 	client   *cluster.Client
 	set      *reconcile.Set
 	computed *reconcile.Computed
+	// selection is what is managed.
+	selection node.Selection
+	resources []reconcile.Resource
 	// bootstrapping says that client uses the bootstrap credential.
 	bootstrapping bool
 	serial        string // of the node's certificate that the cluster was asked with
@@ -108,6 +113,10 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err := r.checkWaivers(cfg); err != nil {
 		return nil, err
 	}
+	r.selection = node.Selection{Skip: cfg.SkipPhases, Only: o.Phases, Targets: o.Targets, ControlPlane: cfg.ControlPlane != nil}
+	if err := r.selection.Idle(); err != nil {
+		return nil, err
+	}
 	patches, err := r.patches(cfg)
 	if err != nil {
 		return nil, err
@@ -131,17 +140,19 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		FilesOnly: !machine.Live(),
 		Serial:    r.serial,
 		// Who builds an image without being root cannot give files to root.
-		AnyOwner: r.anyOwner(facts),
+		AnyOwner:    r.anyOwner(facts),
+		NoHealth:    !r.selection.Health(),
+		BeginAnyway: !r.selection.CheckEtcd(),
 	}, ports)
 	if err != nil {
 		return nil, err
 	}
 	findings = append(findings, more...)
-	selection := node.Selection{Skip: cfg.SkipPhases, ControlPlane: cfg.ControlPlane != nil}
-	resources, skipped, err := node.Select(resources, selection)
+	resources, skipped, err := node.Select(resources, r.selection)
 	if err != nil {
 		return nil, err
 	}
+	r.resources = resources
 	if r.set, err = reconcile.NewSet(resources...); err != nil {
 		return nil, err
 	}
@@ -151,7 +162,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.Plan = &reconcile.Plan{
 		Subject:  subject(desired, state, machine),
 		Changes:  r.computed.Changes,
-		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.computed.Findings, r.checks(ctx, facts, state, desired, resources)),
+		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 	}
 	r.Plan.Findings = append(r.Plan.Findings, preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
@@ -182,8 +193,7 @@ func (r *Run) checks(ctx context.Context, facts host.Facts, state *cluster.State
 		return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "FilesOnly",
 			Seen: "the kubelet's service, its credential and the Node need the running machine and are left out below --rootfs"}}
 	}
-	cfg := r.o.Join.Config
-	if len(r.computed.Changes) == 0 || slices.Contains(cfg.SkipPhases, "preflight") {
+	if len(r.computed.Changes) == 0 && !r.selection.PreflightAsked() || !r.selection.Preflight() {
 		return nil
 	}
 	return preflight.Run(ctx, r.preflightInput(facts, state, kubeletConfig(desired, state), addresses(resources)))
