@@ -37,6 +37,7 @@ hold them.
 		},
 	}
 	f := addJoinFlags(c)
+	f.addSelection()
 	f.addWait()
 	f.addAllow()
 	f.addCluster("as for plan; only with --rootfs")

@@ -6,7 +6,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/kubejoin/kubejoin/reconcile/node"
 	"github.com/kubejoin/kubejoin/reconcile/preflight"
 )
 
@@ -21,11 +20,7 @@ func (f *joinFlags) complete() {
 	for _, name := range []string{"rootfs", "patches"} {
 		_ = f.cmd.MarkFlagDirname(name)
 	}
-	var phases []string
-	for _, phase := range node.Phases() {
-		phases = append(phases, cobra.CompletionWithDesc(phase.Name, phase.Short))
-	}
-	f.completeWords("skip-phases", phases...)
+	f.completeWords("skip-phases", phaseWords()...)
 	f.completeWords("ignore-preflight-errors", append(preflight.Names(), "all")...)
 	for _, name := range []string{"node-name", "token", "discovery-token", "tls-bootstrap-token", "discovery-token-ca-cert-hash",
 		"certificate-key", "apiserver-advertise-address", "apiserver-bind-port"} {

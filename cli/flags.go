@@ -32,12 +32,15 @@ type joinFlags struct {
 	advertiseAddress                  string
 	bindPort                          int32
 	cluster, wait                     string
-	allow                             []string
+	allow, phases, targets            []string
 	detailedExitCode                  bool
 	out                               string
 	planFile                          string // the argument of apply that is no endpoint
 	endpoint                          string // the argument HOST:PORT
 	namesEndpoint                     bool   // whoever calls it without a configuration means to give HOST:PORT
+
+	// amend says what neither file nor flags do; nil if nobody else knows.
+	amend func(*kubeadm.JoinConfiguration)
 
 	secretFlags
 }
@@ -199,6 +202,9 @@ func (f *joinFlags) override(c *kubeadm.JoinConfiguration, base string) {
 		c.ControlPlane = nil
 	case c.ControlPlane == nil:
 		c.ControlPlane = &kubeadm.JoinControlPlane{LocalAPIEndpoint: kubeadm.APIEndpoint{BindPort: kubeadm.DefaultBindPort}}
+	}
+	if f.amend != nil {
+		f.amend(c)
 	}
 	if cp := c.ControlPlane; cp != nil {
 		set("apiserver-advertise-address", &cp.LocalAPIEndpoint.AdvertiseAddress, f.advertiseAddress)

@@ -32,6 +32,7 @@ override what the file says.
 		},
 	}
 	f := addJoinFlags(c)
+	f.addSelection()
 	f.addWait()
 	f.addAllow()
 	f.namesEndpoint = true
@@ -39,6 +40,7 @@ override what the file says.
 		f.takeEndpoint(args)
 		return f.apply(c, g.printer(), nil)
 	}
+	c.AddCommand(newJoinPhase(g))
 	return c
 }
 

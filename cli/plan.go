@@ -36,6 +36,7 @@ kubejoin join.
 		Args: endpointOnly,
 	}
 	f := addJoinFlags(c)
+	f.addSelection()
 	f.addWait()
 	f.addCluster(`file with the ConfigMaps cluster-info, kubeadm-config and kubelet-config, as "kubectl get -o yaml" writes them, instead of the network; "-" is standard input`)
 	c.Flags().StringVar(&f.out, "out", "", "file to save the plan in, for apply and show; it holds no secret")
@@ -106,6 +107,10 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	if err := checkAllow(f.allow); err != nil {
 		return o, nil, err
 	}
+	only, err := f.only()
+	if err != nil {
+		return o, nil, err
+	}
 	join, base, err := f.load(p)
 	if err != nil {
 		return o, nil, err
@@ -115,6 +120,8 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 		BaseDir:   base,
 		Root:      f.rootfs,
 		ReadOnly:  readOnly || join.Config.DryRun,
+		Phases:    only,
+		Targets:   f.targets,
 		Wait:      node.Wait(f.wait),
 		UserAgent: userAgent(),
 		Note:      note(p),

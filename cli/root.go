@@ -132,7 +132,7 @@ nothing; a run after a crash goes on from wherever the last one stopped.`,
 		}
 		return pflag.NormalizedName(name)
 	})
-	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newPreflight(g), newShow(g), newConfig(g), newVersion(g), newCompletion(g))
+	root.AddCommand(newPlan(g), newApply(g), newJoin(g), newPreflight(g), newPhase(g), newShow(g), newConfig(g), newVersion(g), newCompletion(g))
 	root.SetHelpCommand(newHelp())
 	return root
 }
