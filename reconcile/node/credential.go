@@ -26,7 +26,9 @@ const (
 )
 
 // AllowNames are the names that a plan may give to destructive changes.
-func AllowNames() []string { return []string{allowCA, allowIdentity, allowNode} }
+func AllowNames() []string {
+	return []string{allowCA, allowIdentity, allowNode, allowMember, allowEtcdData}
+}
 
 type credentialObservation struct {
 	cluster.Credential

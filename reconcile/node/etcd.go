@@ -113,6 +113,37 @@ func EtcdPeers(ctx context.Context, in EtcdInput) ([]etcd.Peer, error) {
 	return c.Peers(in.PeerURL, in.NodeName), nil
 }
 
+// EtcdStartPeers are the entries of initial-cluster with which the member of
+// this machine will have to start, as far as that is known before; nil if it
+// has data of its own, and will never look at them (behaviour catalogue,
+// appendix B 2). etcd makes its directory before it compares them: that there is
+// one says nothing.
+func EtcdStartPeers(ctx context.Context, in EtcdInput) []etcd.Peer {
+	o := &etcdObservation{data: observeEtcdData(in.Data, in.DataDir)}
+	if in.Client == nil || o.data.denied {
+		return nil
+	}
+	var err error
+	if o.cluster, err = in.Client.Look(ctx); err != nil {
+		return nil // the resources say so
+	}
+	v := in.judge(o)
+	if v.refused != nil || v.quorum != nil || o.data.begun && v.moves == "" && !v.adds {
+		return nil
+	}
+	gone := v.removed()
+	after := etcd.Cluster{}
+	for _, m := range o.cluster.Members {
+		if !slices.Contains(gone, m.ID) {
+			after.Members = append(after.Members, m)
+		}
+	}
+	if v.adds {
+		after.Members = append(after.Members, etcd.Member{PeerURLs: []string{in.PeerURL}})
+	}
+	return after.Peers(in.PeerURL, in.NodeName)
+}
+
 // membership is what the four resources share.
 type membership struct {
 	in EtcdInput

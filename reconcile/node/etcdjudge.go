@@ -61,9 +61,11 @@ func (in *EtcdInput) judge(o *etcdObservation) verdict {
 		case d.of(c, m):
 			v.other(c, m, local, "its data is on this machine, whose address is now another one")
 		case m.Has(in.RecordedPeerURL):
-			v.other(c, m, true, "it is this machine under the address that its etcd manifest still names")
+			v.other(c, m, local, "it is this machine under the address that its etcd manifest still names")
 		case local:
-			v.other(c, m, true, "it is this machine under another of its addresses")
+			// Machines may have an address in common that leads nowhere, such as that
+			// of a bridge: one that runs has its data where it runs.
+			v.other(c, m, !m.Started() || d.unknown(), "it is this machine under another of its addresses")
 		case m.Name == in.NodeName:
 			v.other(c, m, false, "it has this node's name and another address, and does not answer")
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -70,6 +71,10 @@ func TestEtcdJudgement(t *testing.T) {
 			input: EtcdInput{Addresses: []netip.Addr{netip.MustParseAddr(other)}}, want: want{adds: true, promotes: true, removes: "2"}},
 		{name: "an orphan that the manifest names", members: []etcd.Member{one, learner(cp(2, "", other))},
 			input: EtcdInput{RecordedPeerURL: "https://" + other + ":2380"}, want: want{adds: true, promotes: true, removes: "2"}},
+		{name: "a manifest of another machine that runs", members: append(three, cp(4, "cp2", other)),
+			input: EtcdInput{RecordedPeerURL: "https://" + other + ":2380"}, want: want{refused: "another machine"}},
+		{name: "an address that another machine has too, which runs", members: three,
+			input: EtcdInput{Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.3")}}, want: want{refused: "another machine"}},
 		{name: "somebody else's learner", members: []etcd.Member{one, learner(cp(2, "", other))}, want: want{adds: true, promotes: true, finding: "EtcdLearner"}},
 		{name: "etcd adds nobody while one of three is down", members: append(three, cp(4, "cp4", "10.0.0.4")), down: []uint64{4}, want: want{refused: "cp4 (4"}},
 		{name: "a newer etcd", members: []etcd.Member{one}, input: EtcdInput{Version: "3.8.0"}, want: want{adds: true, promotes: true, finding: "EtcdVersionSkew"}},
@@ -185,5 +190,67 @@ func TestEtcdWithoutClient(t *testing.T) {
 	}
 	if len(c.Changes) > 0 || len(c.Findings) != 1 || c.Findings[0].Name != FindingNotCompared || !strings.Contains(c.Findings[0].Seen, "ca.key") {
 		t.Errorf("%+v %+v", c.Changes, c.Findings)
+	}
+}
+
+// etcdSeen is an etcd of which only the look matters.
+type etcdSeen struct {
+	EtcdClient
+	cluster etcd.Cluster
+}
+
+func (e etcdSeen) Look(context.Context) (etcd.Cluster, error) { return e.cluster, nil }
+
+// A member that was told of others than there are now makes its directory, and
+// does not start: what it is told is compared until it has a log.
+func TestEtcdStartPeers(t *testing.T) {
+	head, err := os.ReadFile("../cluster/etcd/testdata/wal-head")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := etcd.Identify(head)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := etcd.Member{ID: 1, Name: "cp1", PeerURLs: []string{"https://10.0.0.1:2380"}}
+	learner := etcd.Member{ID: own.MemberID, Learner: true, PeerURLs: []string{"https://10.0.0.2:2380"}}
+	const both = "cp1=https://10.0.0.1:2380 cp2=https://10.0.0.2:2380"
+	for name, c := range map[string]struct {
+		file, content string
+		members       []etcd.Member
+		want          string
+	}{
+		"a learner that never ran":          {members: []etcd.Member{one, learner}, want: both},
+		"a learner that did not get to run": {file: "member/snap/db", content: "x", members: []etcd.Member{one, learner}, want: both},
+		"a learner that has its log":        {file: "member/wal/0-0.wal", content: string(head), members: []etcd.Member{one, learner}},
+		"one that will be added":            {file: "member/snap/db", content: "x", members: []etcd.Member{one}, want: both},
+		"one that will be added anew":       {file: "member/wal/0-0.wal", content: string(head), members: []etcd.Member{one}, want: both},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			if c.file != "" {
+				path := filepath.Join(root, "var/lib/etcd", c.file)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h, err := host.Open(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			seen := etcd.Cluster{ID: own.ClusterID, Members: c.members, Status: map[uint64]etcd.Status{1: {MemberID: 1, Leader: 1}, own.MemberID: {Err: "x"}}}
+			in := EtcdInput{NodeName: "cp2", PeerURL: "https://10.0.0.2:2380", DataDir: "/var/lib/etcd", Data: h, Client: etcdSeen{cluster: seen}}
+			var got []string
+			for _, p := range EtcdStartPeers(t.Context(), in) {
+				got = append(got, p.Name+"="+p.URL)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("got %v, want %s", got, c.want)
+			}
+		})
 	}
 }

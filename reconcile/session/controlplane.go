@@ -418,8 +418,8 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	// A member that was told of others than there are now, and has no data yet,
 	// would not start.
-	if recorded && !r.hasEtcdData(dataDir) {
-		if peers, err := node.EtcdPeers(ctx, *in); err == nil {
+	if recorded {
+		if peers := node.EtcdStartPeers(ctx, *in); len(peers) > 0 {
 			cp.Pods.EtcdMembers = node.EtcdMembers(peers)
 		}
 	}
@@ -429,11 +429,6 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 // slowEtcd is a database, in bytes, that a new member has copied in a second or
 // two, where the API server waits for it for 20 s.
 const slowEtcd = 256 << 20
-
-func (r *Run) hasEtcdData(dir string) bool {
-	st, err := r.machine.Stat(path.Join(dir, "member"))
-	return err != nil || st.Exists() || st.Denied
-}
 
 // oldest is the tag of the oldest version of etcd that other members run: a
 // newer one must not join before they are all newer.

@@ -140,6 +140,11 @@ func commandLine(c *corev1.Container, component string, o Options) (program stri
 		if !found {
 			value = "true"
 		}
+		if c.Name == component && component == Etcd && name == "--initial-cluster" {
+			entries := strings.Split(value, ",") // of which etcd makes a set
+			slices.Sort(entries)
+			value = strings.Join(entries, ",")
+		}
 		if had, twice := args[name].(string); twice {
 			value = had + " " + value
 		}
