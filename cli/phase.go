@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -86,12 +87,13 @@ Without a name it lists them.`,
 				printPhases(g.printer(), g.output, nil)
 				return nil
 			}
-			name := args
-			if last := args[len(args)-1]; isEndpoint(last) {
-				name = args[:len(args)-1]
+			if isEndpoint(args[0]) {
+				return misused("%s: the name of a phase comes before HOST:PORT", c.CommandPath()).WithHint("`kubejoin phase list` lists them")
 			}
-			_, err := findPhase(c.CommandPath(), strings.Join(name, " "))
-			return cmp.Or(err, error(misused("%s: the phase comes right behind it", c.CommandPath())))
+			if _, err := findPhase(c.CommandPath(), strings.Join(slices.DeleteFunc(args, isEndpoint), " ")); err != nil {
+				return err
+			}
+			return misused("%s: unexpected arguments %q", c.CommandPath(), args).WithHint("give the name of one phase, and then HOST:PORT")
 		},
 	}
 	for _, p := range node.Phases() {
@@ -107,8 +109,11 @@ Without a name it lists them.`,
 		}
 		if one.HasSubCommands() {
 			all := newOnePhase(g, p, "all")
-			all.Short = "all of " + p.Name
+			all.Short = "All of " + p.Name
+			hidden := newOnePhase(g, p, p.Name+"/all")
+			hidden.Hidden = true
 			one.AddCommand(all)
+			c.AddCommand(hidden)
 		}
 		c.AddCommand(one)
 	}

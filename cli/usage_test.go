@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile/node"
 )
 
 func TestMisusedHidesTokens(t *testing.T) {
@@ -24,7 +26,7 @@ func TestMisusedHidesTokens(t *testing.T) {
 }
 
 func TestCheckAllow(t *testing.T) {
-	const all = "use replace-ca, replace-identity, replace-node"
+	all := "use " + strings.Join(node.AllowNames(), ", ")
 	for name, hint := range map[string]string{
 		"replace-ca": "", "replace-identity": "", "replace-node": "",
 		"replace-CA":        `did you mean "replace-ca"?`,

@@ -118,6 +118,8 @@ type Plan struct {
 	// Incomplete says that something could not be observed or cannot be put
 	// right, so that an empty plan does not mean "in sync".
 	Incomplete bool `json:"incomplete,omitempty"`
+	// Partial says that not everything is managed that makes the node.
+	Partial bool `json:"partial,omitempty"`
 	// Unseen says that it was the cluster that could not be read, or not all of it.
 	Unseen bool `json:"unseen,omitempty"`
 }

@@ -196,6 +196,9 @@ func summary(plan *reconcile.Plan) string {
 		if plan.Incomplete {
 			return "no changes, but not everything could be compared or put right: see the findings"
 		}
+		if plan.Partial {
+			return "no changes to what is managed"
+		}
 		return "no changes: this machine is what the configuration wants"
 	}
 	count := map[string]int{}

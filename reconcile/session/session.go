@@ -164,6 +164,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		Changes:  r.computed.Changes,
 		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
+		Partial:  len(skipped) > 0,
 	}
 	r.Plan.Findings = append(r.Plan.Findings, preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
 	r.Plan.Incomplete = slices.ContainsFunc(r.Plan.Findings, func(f reconcile.Finding) bool {
