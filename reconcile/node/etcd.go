@@ -34,6 +34,9 @@ type EtcdInput struct {
 	// Client is nil if there is nothing to ask etcd with; NoClient says why.
 	Client   EtcdClient
 	NoClient string
+	// Required says that it is no lack of rights on this machine if there is no
+	// client: then a member that is not here yet cannot be made.
+	Required bool
 	// Addresses are this machine's: a member at one of them is this machine.
 	Addresses []netip.Addr
 	// RecordedPeerURL is the one in the manifest that is on the machine, if any.

@@ -16,7 +16,7 @@ import (
 // etcdMember is this machine's entry in the list of members.
 type etcdMember struct{ part }
 
-func (r *etcdMember) Change(own reconcile.Observation, _ reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+func (r *etcdMember) Change(own reconcile.Observation, view reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	o := own.(*etcdObservation)
 	in := &r.m.in
 	c, v, err := r.change(own, func(v verdict) *reconcile.Change {
@@ -30,12 +30,20 @@ func (r *etcdMember) Change(own reconcile.Observation, _ reconcile.View) (*recon
 	switch {
 	case err != nil:
 		return nil, nil, err
+	case in.Client == nil && in.Required && missingPod(view, in.Manifest):
+		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, fault.New(fault.Unreachable, "etcd cannot be asked, and this machine's member is not there yet: %s", in.NoClient))}, nil
 	case in.Client == nil:
 		return nil, []reconcile.Finding{notCompared(r.address, "etcd cannot be asked: "+in.NoClient, "")}, nil
 	case o.err != nil && c == nil:
 		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, o.err)}, nil
 	}
 	return c, v.findings, nil
+}
+
+// missingPod tells whether a static pod is seen to have no manifest.
+func missingPod(v reconcile.View, a reconcile.Address) bool {
+	o, ok := v.Observed(a).(staticPodObservation)
+	return ok && !o.file.state.Denied && !o.file.state.Exists() && o.file.problem == ""
 }
 
 func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.View, say func(reconcile.Progress)) error {

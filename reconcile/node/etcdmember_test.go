@@ -254,3 +254,25 @@ func TestEtcdStartPeers(t *testing.T) {
 		})
 	}
 }
+
+// A member that cannot be made stops the join before anything is changed.
+func TestEtcdMemberCannotBeMade(t *testing.T) {
+	h, err := host.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	in := EtcdInput{NodeName: "cp2", DataDir: "/var/lib/etcd", Data: h, NoClient: "forbidden", Timeout: time.Second, Manifest: StaticPodAddress("etcd"), Required: true}
+	pod := StaticPodResource(StaticPod{Name: "etcd", NodeName: "cp2", Path: "/etc/kubernetes/manifests/etcd.yaml", FilesOnly: true, Files: h})
+	set, err := reconcile.NewSet(append(EtcdResources(in), pod)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := set.Compute(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Findings) != 1 || c.Findings[0].Severity != reconcile.SeverityError || !strings.Contains(c.Findings[0].Seen, "forbidden") {
+		t.Errorf("%+v", c.Findings)
+	}
+}

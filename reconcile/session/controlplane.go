@@ -40,6 +40,10 @@ func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts)
 	address := &cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
 	given, err := netip.ParseAddr(*address)
 	if *address != "" && (err != nil || !given.IsUnspecified()) {
+		if err == nil {
+			// It is a member's identity in etcd, as text: kubeadm writes the short form.
+			*address = given.Unmap().String()
+		}
 		return nil // what is no address is for validation
 	}
 	recorded, err := netip.ParseAddr(node.RecordedAddress(r.machine))
@@ -66,8 +70,7 @@ func (r *Run) credentials(cfg *kubeadm.JoinConfiguration, own cluster.Credential
 		return own, cluster.Credential{}
 	}
 	admin := cluster.ReadCredential(r.machine, adminPath, time.Now())
-	known := cluster.SPKIPins(own.CA)
-	if admin.State == cluster.CredentialValid && slices.ContainsFunc(cluster.SPKIPins(admin.CA), func(pin string) bool { return slices.Contains(known, pin) }) {
+	if admin.State == cluster.CredentialValid && sharePin(admin.CA, own.CA) {
 		return admin, own
 	}
 	if t := cfg.Discovery.BootstrapToken; t != nil {
@@ -76,6 +79,12 @@ func (r *Run) credentials(cfg *kubeadm.JoinConfiguration, own cluster.Credential
 		}
 	}
 	return own, cluster.Credential{}
+}
+
+// sharePin tells whether two bundles have a CA in common.
+func sharePin(a, b []byte) bool {
+	known := cluster.SPKIPins(b)
+	return slices.ContainsFunc(cluster.SPKIPins(a), func(pin string) bool { return slices.Contains(known, pin) })
 }
 
 // atRest adds to a failure that a control plane's kubelet still has its
@@ -104,10 +113,10 @@ func localServer(e kubeadm.APIEndpoint) string {
 
 // clusterEndpoint is the URL of the cluster's API, as admin.conf has it
 // (behaviour catalogue §5.4, §11 #68).
-func clusterEndpoint(c *kubeadm.ClusterConfiguration, e kubeadm.APIEndpoint) string {
+func clusterEndpoint(c *kubeadm.ClusterConfiguration) string {
 	host, port, err := net.SplitHostPort(c.ControlPlaneEndpoint)
-	if err != nil {
-		host, port = strings.Trim(c.ControlPlaneEndpoint, "[]"), strconv.Itoa(int(e.BindPort))
+	if err != nil { // its port is not this machine's
+		host, port = strings.Trim(c.ControlPlaneEndpoint, "[]"), strconv.Itoa(kubeadm.DefaultBindPort)
 	}
 	return "https://" + net.JoinHostPort(host, port)
 }
@@ -116,7 +125,7 @@ func clusterEndpoint(c *kubeadm.ClusterConfiguration, e kubeadm.APIEndpoint) str
 // for a worker, and where the cluster could not be read.
 func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, state *cluster.State, facts host.Facts, patches *patch.Set) (*node.ControlPlane, []reconcile.Finding, error) {
 	if cfg.ControlPlane == nil {
-		return nil, nil, nil
+		return nil, nil, r.noControlPlane()
 	}
 	c := state.Configuration
 	if c == nil {
@@ -133,7 +142,7 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 		return nil, nil, err
 	}
 	endpoint := cfg.ControlPlane.LocalAPIEndpoint
-	cp := &node.ControlPlane{Server: localServer(endpoint), Endpoint: clusterEndpoint(c, endpoint)}
+	cp := &node.ControlPlane{Server: localServer(endpoint), Endpoint: clusterEndpoint(c)}
 	findings := r.addressFindings(endpoint.AdvertiseAddress, facts, c)
 
 	// Certificates and kubeconfigs.
@@ -226,6 +235,17 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 	}
 	cp.Health = r.health(cp, shared)
 	return cp, findings, nil
+}
+
+// noControlPlane refuses to make a worker of a control plane bit by bit: its
+// member of etcd would stay (behaviour catalogue, appendix A.1).
+func (r *Run) noControlPlane() error {
+	if node.RecordedAddress(r.machine) == "" {
+		return nil
+	}
+	return fault.New(fault.Conflict, "this machine is a control plane, and the configuration has no controlPlane").
+		At("file:" + staticpod.Path(staticpod.APIServer)).
+		WithHint("add controlPlane to the configuration; to make the machine a worker, `kubeadm reset` takes it out of the cluster and of etcd first")
 }
 
 func (r *Run) anyOwner(facts host.Facts) bool { return !r.machine.Live() && facts.EffectiveUID != 0 }
@@ -321,6 +341,15 @@ func (r *Run) beAdministrator(shared *pki.Shared, state *cluster.State, endpoint
 		if r.admin, err = r.client.WithClientCertificate(endpoint, state.CA, cert, key); err != nil {
 			return err
 		}
+	default: // an external CA has signed it
+		admin := cluster.ReadCredential(r.machine, adminPath, time.Now())
+		if admin.State != cluster.CredentialValid || !sharePin(admin.CA, state.CA) {
+			return nil
+		}
+		var err error
+		if r.admin, err = r.client.WithCredential(admin); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -340,6 +369,7 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 		Addresses: facts.Addresses,
 		Data:      r.machine,
 		Timeout:   cfg.Timeouts.EtcdAPICall,
+		Required:  facts.EffectiveUID == 0,
 	}
 	cp.Etcd = in
 	record, recorded := cp.Pods.Recorded[staticpod.Etcd]
@@ -378,6 +408,9 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 		urls = append(urls, in.ClientURL)
 	}
 	if len(urls) == 0 {
+		if err == nil {
+			in.NoClient = "no pod of kube-system with the labels component=etcd, tier=control-plane says where its member serves"
+		}
 		return findings, nil
 	}
 	cert, key, err := r.etcdCertificate(shared, cp.Pods.Cluster)

@@ -1,0 +1,58 @@
+package session
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/fault"
+	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
+)
+
+// An address is compared as text with what kubeadm wrote, in the list of etcd's
+// members too.
+func TestAdvertiseAddressIsCanonical(t *testing.T) {
+	for given, want := range map[string]string{
+		"FD00:0:0:0::A": "fd00::a", "::ffff:10.0.0.2": "10.0.0.2", "10.0.0.2": "10.0.0.2", "no address": "no address",
+	} {
+		cfg := &kubeadm.JoinConfiguration{ControlPlane: &kubeadm.JoinControlPlane{LocalAPIEndpoint: kubeadm.APIEndpoint{AdvertiseAddress: given}}}
+		if err := (&Run{}).advertiseAddress(cfg, host.Facts{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress; got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+}
+
+func TestClusterEndpoint(t *testing.T) {
+	for given, want := range map[string]string{
+		"lb.example:8443": "https://lb.example:8443", "lb.example": "https://lb.example:6443",
+		"fd00::1": "https://[fd00::1]:6443", "[fd00::1]:443": "https://[fd00::1]:443",
+	} {
+		if got := clusterEndpoint(&kubeadm.ClusterConfiguration{ControlPlaneEndpoint: given}); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
+}
+
+// A control plane does not become a worker by a configuration that leaves
+// something out.
+func TestAControlPlaneIsNoWorker(t *testing.T) {
+	o := options(t, nil)
+	path := filepath.Join(o.Root, staticpod.Path(staticpod.APIServer))
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	manifest := "apiVersion: v1\nkind: Pod\nmetadata:\n  name: kube-apiserver\n  annotations:\n    " + staticpod.AnnotationAPIServer + ": 10.0.0.2:6443\n"
+	if err := os.WriteFile(path, []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), o)
+	if fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), "no controlPlane") || fault.HintOf(err) == "" {
+		t.Errorf("%v (%s)", err, fault.ClassOf(err))
+	}
+}
