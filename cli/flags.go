@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,7 @@ type joinFlags struct {
 	advertiseAddress                  string
 	bindPort                          int32
 	cluster, wait                     string
+	renewBefore                       time.Duration
 	allow, phases, targets            []string
 	detailedExitCode                  bool
 	out                               string
@@ -72,6 +74,7 @@ func addJoinFlags(c *cobra.Command) *joinFlags {
 func (f *joinFlags) addWait() {
 	f.cmd.Flags().StringVar(&f.wait, "wait", string(node.WaitRegistered), `when apply is done: "registered" (the Node exists) or "ready" (it is Ready)`)
 	f.completeWords("wait", string(node.WaitRegistered), string(node.WaitReady))
+	f.cmd.Flags().DurationVar(&f.renewBefore, "renew-before", session.DefaultRenewBefore, "remaining lifetime at which a control plane's certificates are made anew; 0: when they have expired")
 }
 
 func (f *joinFlags) addAllow() {

@@ -101,6 +101,9 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	default:
 		return o, nil, misused("--wait: %q is not a choice", f.wait).WithHint(`use "registered" or "ready"`)
 	}
+	if f.renewBefore < 0 {
+		return o, nil, misused("--renew-before: %s is negative", f.renewBefore).WithHint("0 means when a certificate has expired")
+	}
 	if f.out == "-" {
 		return o, nil, fault.New(fault.InvalidConfig, "--out: the plan goes to a file").WithHint("-o json prints it to standard output")
 	}
@@ -126,6 +129,9 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 		UserAgent: userAgent(),
 		Note:      note(p),
 		Waiting:   func(w cluster.Waiting) { p.Waiting(w.What, w.Err, w.Left) },
+	}
+	if c.Flags().Lookup("renew-before") != nil {
+		o.RenewBefore = &f.renewBefore
 	}
 	if f.cluster != "" {
 		if _, o.ClusterFile, err = session.ReadConfiguration(c.Context(), f.cluster, f.cmd.InOrStdin()); err != nil {

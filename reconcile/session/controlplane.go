@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/utils/ptr"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/fault"
@@ -169,7 +170,7 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 			Seen: "certificates and kubeconfigs: those that all control planes share come from the cluster's Secret kubeadm-certs, and are not on this machine"})
 	}
 	cp.PKI = node.PKI{Shared: shared, Leaves: leaves, Kubeconfigs: kubeconfigs, Algorithm: c.EncryptionAlgorithm,
-		Validity: c.CertificateValidityPeriod, RenewBefore: pki.DefaultRenewBefore, AnyOwner: r.anyOwner(facts)}
+		Validity: c.CertificateValidityPeriod, RenewBefore: ptr.Deref(r.o.RenewBefore, DefaultRenewBefore), AnyOwner: r.anyOwner(facts)}
 
 	// Who asks the cluster and etcd. What these certificates are for ends with
 	// the run, and nothing of them is written.

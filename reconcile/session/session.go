@@ -20,6 +20,7 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile/host"
 	"github.com/kubejoin/kubejoin/reconcile/node"
 	"github.com/kubejoin/kubejoin/reconcile/patch"
+	"github.com/kubejoin/kubejoin/reconcile/pki"
 	"github.com/kubejoin/kubejoin/reconcile/preflight"
 )
 
@@ -39,6 +40,10 @@ type Options struct {
 	// Phases and Targets leave everything else out; see node.Selection.
 	Phases, Targets []string
 	Wait            node.Wait
+	// RenewBefore is the remaining lifetime at which a certificate is made anew;
+	// nil is DefaultRenewBefore, 0 when it has expired. None is while more than a
+	// third of its lifetime is left.
+	RenewBefore *time.Duration
 	// UserAgent is how the cluster's audit log knows this program.
 	UserAgent string
 	// Waiting is told what is waited for before there is a plan.
@@ -50,6 +55,9 @@ type Options struct {
 // planPatience is how long a plan waits for a cluster that does not answer,
 // where apply waits as long as the configuration's timeouts say.
 const planPatience = 10 * time.Second
+
+// DefaultRenewBefore is Options.RenewBefore if that is not given.
+const DefaultRenewBefore = pki.DefaultRenewBefore
 
 // maxDiscoveryFile bounds a discovery kubeconfig, which has a few KiB.
 const maxDiscoveryFile = 1 << 20
