@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,8 @@ type PKI struct {
 	// Owners are those of files that do not belong to root alone, by path:
 	// RootlessControlPlane (behaviour catalogue §5.5).
 	Owners map[string]Owner
+	// After is what must be so before a file is given to its owner.
+	After []reconcile.Address
 	// AnyOwner leaves the owners of files alone.
 	AnyOwner bool
 }
@@ -42,7 +45,7 @@ func pkiResources(p PKI, ports Ports) []reconcile.Resource {
 	var out []reconcile.Resource
 	authorities := map[pki.Authority][]reconcile.Address{}
 	for _, f := range p.Shared.Files {
-		r := &sharedResource{want: f, owner: p.owner(f.Path, f.Mode), files: ports.Files}
+		r := &sharedResource{want: f, owner: p.owner(f.Path, f.Mode), files: ports.Files, after: p.After}
 		for _, n := range p.Shared.Notes {
 			if n.Path == f.Path {
 				r.notes = append(r.notes, n.Text)
@@ -58,12 +61,12 @@ func pkiResources(p PKI, ports Ports) []reconcile.Resource {
 			threshold: pki.Threshold(p.RenewBefore, p.Validity), now: ports.Now}
 	}
 	for _, l := range p.Leaves {
-		out = append(out, &certificateResource{want: l, signer: signing(l.Authority), files: ports.Files, after: authorities[l.Authority],
+		out = append(out, &certificateResource{want: l, signer: signing(l.Authority), files: ports.Files, after: slices.Concat(p.After, authorities[l.Authority]),
 			certOwner: p.owner(l.CertPath, 0o644), keyOwner: p.owner(l.KeyPath, 0o600)})
 	}
 	for _, k := range p.Kubeconfigs {
 		out = append(out, &kubeconfigResource{want: k, signer: signing(pki.ClusterCA), files: ports.Files,
-			after: authorities[pki.ClusterCA], owner: p.owner(k.Path, 0o600)})
+			after: slices.Concat(p.After, authorities[pki.ClusterCA]), owner: p.owner(k.Path, 0o600)})
 	}
 	return out
 }
@@ -106,10 +109,11 @@ type sharedResource struct {
 	notes []string
 	owner Owner
 	files Files
+	after []reconcile.Address
 }
 
 func (r *sharedResource) Address() reconcile.Address { return FileAddress(r.want.Path) }
-func (r *sharedResource) After() []reconcile.Address { return nil }
+func (r *sharedResource) After() []reconcile.Address { return r.after }
 
 func (r *sharedResource) Observe(context.Context) (reconcile.Observation, error) {
 	return observeFile(r.files, r.want.Path), nil
