@@ -115,6 +115,9 @@ func Select(resources []reconcile.Resource, s Selection) ([]reconcile.Resource, 
 			r = observeOnly{r, "it is not the --target"}
 		case s.HealthAlone() && p == phaseManifests:
 			r = waitOnly{r}
+		case p == phaseEtcd && s.Skips(p) && covers(s.Only, phaseCheckEtcd) && !s.Skips(phaseCheckEtcd):
+			left++
+			r = checkOnly{r}
 		case bootstrap && s.Skips(p) && !s.Skips(waitBootstrap):
 			why := p + " is skipped"
 			if !covers(s.Skip, p) {
@@ -260,6 +263,15 @@ func (r waitOnly) Change(own reconcile.Observation, v reconcile.View) (*reconcil
 			Summary: "does not serve: " + oneLine(o.health.Error())}, findings, nil
 	}
 	return observeOnly{r.Resource, phaseManifests + unasked}.Change(own, v)
+}
+
+// checkOnly is a part of joining etcd that says what would be in the way, and is
+// not managed.
+type checkOnly struct{ reconcile.Resource }
+
+func (r checkOnly) Change(o reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+	_, findings, err := r.Resource.Change(o, v)
+	return nil, findings, err
 }
 
 // partly is a resource of which some actions belong to a phase that is left out.

@@ -234,6 +234,13 @@ func TestBeginAnyway(t *testing.T) {
 			if tt.adds {
 				severity = reconcile.SeverityWarning
 			}
+			out, _, err := Select([]reconcile.Resource{r}, Selection{Only: []string{"check-etcd"}, ControlPlane: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if none, told, err := out[0].Change(o, nil); none != nil || len(told) != len(findings) || err != nil {
+				t.Errorf("check-etcd alone: %+v, %+v, %v", none, told, err)
+			}
 			if (c != nil) != tt.adds || len(findings) != 1 || findings[0].Severity != severity {
 				t.Errorf("%+v, %+v", c, findings)
 			}
