@@ -89,13 +89,16 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 	}
 	for _, pod := range pods {
 		after, render := apiServerNeeds, (func(context.Context) ([]byte, error))(nil)
-		if pod.Name == staticpod.Etcd {
-			after = append(slices.Clone(prepared), EtcdMemberAddress(cp.Etcd.NodeName))
-			render = renderEtcd(cp)
-		}
 		begins := reconcile.Address("")
 		if pod.Name == staticpod.Etcd {
-			begins = EtcdVoterAddress(in.NodeName)
+			if _, recorded := cp.Pods.Recorded[staticpod.Etcd]; cp.Etcd == nil && !recorded {
+				findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "FilesOnly", Address: StaticPodAddress(staticpod.Etcd),
+					Seen: "the manifest names the members that etcd has when this one joins: it is left out"})
+				continue
+			}
+			after = append(slices.Clone(prepared), EtcdMemberAddress(cp.Pods.NodeName))
+			begins = EtcdVoterAddress(cp.Pods.NodeName)
+			render = renderEtcd(cp)
 		}
 		resource := &staticPodResource{StaticPod{
 			Name:     pod.Name,
@@ -105,6 +108,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			Compare: func(existing []byte) (bool, []reconcile.Field, error) {
 				return staticpod.Compare(existing, pod.Pod, staticpod.Options{EtcdHasData: cp.Pods.EtcdMembers == nil})
 			},
+			Consent:   addressConsent(cp, pod),
 			Render:    render,
 			Health:    func(ctx context.Context) error { return cp.Health(ctx, pod) },
 			RestartOn: readAtStart(pod.Name, cp.Pods.Cluster),
@@ -119,7 +123,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			Services: p.Services,
 			Runtime:  cp.Runtime,
 		}}
-		if pod.Name == staticpod.Etcd {
+		if pod.Name == staticpod.Etcd && cp.Etcd != nil {
 			in.Serves = func(ctx context.Context, say func(reconcile.Progress)) error { return resource.wait(ctx, nil, say) }
 			if cp.Runtime != nil {
 				in.Restart = resource.stop
@@ -129,6 +133,32 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		out = append(out, resource)
 	}
 	return out, findings, nil
+}
+
+// addressConsent tells what it means if the API server is to be at another
+// address: who reaches this control plane has to be told, and with etcd beside
+// it another member takes the place of this one (behaviour catalogue, appendix
+// A.1).
+func addressConsent(cp *ControlPlane, pod staticpod.Pod) func(existing []byte) (summary, allow string) {
+	if pod.Name != staticpod.APIServer {
+		return nil
+	}
+	want := staticpod.AdvertisedAddress(pod.Pod)
+	return func(existing []byte) (string, string) {
+		have, err := staticpod.Decode(existing)
+		if err != nil {
+			return "", ""
+		}
+		address := staticpod.AdvertisedAddress(have)
+		if address == "" || want == "" || address == want {
+			return "", ""
+		}
+		summary := "the advertised address changes from " + address + " to " + want
+		if cp.Pods.Cluster.Etcd.External != nil {
+			return summary, allowIdentity
+		}
+		return summary + ", and etcd gets another member for this one", allowMember
+	}
 }
 
 // renderEtcd gives the manifest of a member that has no data yet: it starts

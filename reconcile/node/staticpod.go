@@ -54,6 +54,9 @@ type StaticPod struct {
 	// Compare tells whether a manifest means what is wanted (behaviour
 	// catalogue, appendix B). Its fields hold no secret.
 	Compare func(existing []byte) (equal bool, fields []reconcile.Field, err error)
+	// Consent says what it means to replace an existing manifest, and what --allow
+	// has to name for it; empty if it destroys nothing. May be nil.
+	Consent func(existing []byte) (summary, allow string)
 	// Render gives the manifest right before it is written, where a part of it
 	// is known only then. May be nil.
 	Render func(context.Context) ([]byte, error)
@@ -198,6 +201,10 @@ func (r *staticPodResource) Change(own reconcile.Observation, v reconcile.View) 
 			// Nobody knows what it is, and an error may quote it.
 			c.Summary, c.Diff = "the manifest does not parse", manifestDiff(r.Path, nil, r.Want)
 			c.Fields = append([]reconcile.Field{{Path: "(file)", Before: "not parseable"}}, owner...)
+		} else if r.Consent != nil {
+			if summary, allow := r.Consent(o.file.content); allow != "" {
+				c.Reason, c.Summary, c.Disruption, c.Allow = reconcile.Intent, summary, reconcile.Destructive, allow
+			}
 		}
 		return &c, findings, nil
 	}

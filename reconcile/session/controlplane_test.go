@@ -56,3 +56,23 @@ func TestAControlPlaneIsNoWorker(t *testing.T) {
 		t.Errorf("%v (%s)", err, fault.ClassOf(err))
 	}
 }
+
+// An image of a control plane has its manifests compared; what it is a member
+// of is not to be seen there.
+func TestAControlPlaneBelowARoot(t *testing.T) {
+	o := options(t, func(s string) string {
+		return s + "\ncontrolPlane:\n  localAPIEndpoint: {advertiseAddress: 10.0.0.2}\n  certificateKey: " + strings.Repeat("ab", 32) + "\n"
+	})
+	o.ReadOnly = true
+	r := open(t, o)
+	seen := ""
+	for _, c := range r.Plan.Changes {
+		seen += string(c.Address) + "\n"
+	}
+	if !strings.Contains(seen, "static-pod:kube-apiserver\n") || strings.Contains(seen, "etcd") {
+		t.Error(seen)
+	}
+	if len(named(r.Plan.Findings, "FilesOnly")) != 2 {
+		t.Errorf("%+v", r.Plan.Findings)
+	}
+}

@@ -2,6 +2,7 @@ package staticpod
 
 import (
 	"cmp"
+	"net"
 	"slices"
 	"strings"
 
@@ -84,6 +85,17 @@ func Recorded(name string, manifest []byte, c *kubeadm.ClusterConfiguration) (Re
 		}
 	}
 	return r, nil
+}
+
+// AdvertisedAddress is the address that the pod of an API server is at: it is
+// told it, and tells it the other control planes. Empty if the two differ,
+// because somebody edited one.
+func AdvertisedAddress(pod *corev1.Pod) string {
+	host, _, err := net.SplitHostPort(pod.Annotations[AnnotationAPIServer])
+	if err != nil || host != effectiveArgs(pod)["advertise-address"] {
+		return ""
+	}
+	return host
 }
 
 // members parses "name=url,name=url". Of one name with several URLs each is an entry.
