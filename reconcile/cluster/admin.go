@@ -92,6 +92,30 @@ func (c *Client) DiscoveryFileUser() (user *Client, ok bool) {
 	return user, true
 }
 
+// Bootstrapper is a client with the credential that discovery gives, for a node
+// that already has one of its own: it may read what a node may not, the Secret
+// with the certificates. It discovers the cluster first, until ctx ends at the
+// latest.
+func (c *Client) Bootstrapper(ctx context.Context) (*Client, error) {
+	d, err := c.run.discovery()
+	if err != nil {
+		return nil, err
+	}
+	found, err := d.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := c.run.client(found.access)
+	if err != nil {
+		return nil, err
+	}
+	b.who = "the discovery file's credential"
+	if found.tokenID != "" {
+		b.who = "the bootstrap token " + found.tokenID
+	}
+	return b, nil
+}
+
 // etcdURLsAnnotation of an etcd pod names where its member serves.
 const etcdURLsAnnotation = "kubeadm.kubernetes.io/etcd.advertise-client-urls"
 

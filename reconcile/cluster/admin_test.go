@@ -103,6 +103,31 @@ func TestCertificateBundle(t *testing.T) {
 	}
 }
 
+// A node may not read the Secret; who holds the token may.
+func TestBootstrapper(t *testing.T) {
+	s, o := joined(t)
+	c, _, _, err := connect(t, s, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.on(certsPath, func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			refuse(403, "no")(w, r)
+			return
+		}
+		answer(&corev1.Secret{Data: map[string][]byte{"ca.crt": []byte("sealed")}})(w, r)
+	})
+	_, err = c.CertificateBundle(t.Context())
+	expect(t, err, fault.Denied, "may not read the Secret")
+	b, err := c.Bootstrapper(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if data, err := b.CertificateBundle(t.Context()); err != nil || len(data) != 1 {
+		t.Errorf("%v %v", data, err)
+	}
+}
+
 func TestWithClientCertificate(t *testing.T) {
 	s := newCluster(t)
 	var who []string

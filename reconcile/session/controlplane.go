@@ -311,7 +311,7 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 	if err != nil {
 		return nil, err
 	}
-	data, err := r.client.CertificateBundle(ctx)
+	data, err := r.bundle(ctx)
 	switch {
 	case err == nil:
 		if s.Bundle, err = pki.OpenBundle(data, key); err != nil {
@@ -323,6 +323,27 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 		s.BundleProblem = err.Error()
 	}
 	return pki.Resolve(s)
+}
+
+// bundle reads the Secret with the shared files. A machine that is a node
+// already, but no control plane yet, may not do that as the node: it was a
+// worker, or was killed when its kubelet had its certificate and some of the
+// files were not written yet.
+func (r *Run) bundle(ctx context.Context) (map[string][]byte, error) {
+	data, err := r.client.CertificateBundle(ctx)
+	if err == nil || r.bootstrapping || r.asAdministrator || fault.ClassOf(err) != fault.Denied {
+		return data, err
+	}
+	brief, cancel := context.WithTimeout(ctx, planPatience)
+	defer cancel()
+	bootstrapper, other := r.client.Bootstrapper(brief)
+	if other == nil {
+		data, other = bootstrapper.CertificateBundle(brief)
+	}
+	if other != nil {
+		return nil, fault.New(fault.Denied, "%w; nor with the discovery's credential: %w", err, other).WithHint("%s", fault.HintOf(other))
+	}
+	return data, nil
 }
 
 // beAdministrator makes r.admin the API as an administrator sees it: the one
