@@ -185,11 +185,15 @@ type testFiles struct {
 	uid     map[string]int // pretended owners
 	denied  map[string]bool
 	changed chan struct{} // what Watch gives; nil is the real one
-	owned   []string      // SetOwnership
+
+	mu    sync.Mutex // changes are applied side by side
+	owned []string   // SetOwnership
 }
 
 func (f *testFiles) ReadFile(path string, max int64) ([]byte, host.FileState, error) {
 	data, st, err := f.Host.ReadFile(path, max)
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if uid, ok := f.uid[path]; ok {
 		st.UID = uid
 	}
@@ -200,8 +204,10 @@ func (f *testFiles) ReadFile(path string, max int64) ([]byte, host.FileState, er
 }
 
 func (f *testFiles) SetOwnership(path string, mode fs.FileMode, uid, gid int) error {
+	f.mu.Lock()
 	f.owned = append(f.owned, path)
 	delete(f.uid, path)
+	f.mu.Unlock()
 	return f.Host.SetOwnership(path, mode, uid, gid)
 }
 
