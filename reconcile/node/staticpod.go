@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -468,7 +469,8 @@ func podImages(manifest []byte) []string {
 }
 
 // manifestDiff shows how a manifest changes, in one layout for both sides. The
-// values of environment variables are hidden: a proxy's may hold a password.
+// values of environment variables are hidden, a proxy's may hold a password, and
+// so are passwords in URLs.
 func manifestDiff(path string, have, want []byte) string {
 	return UnifiedDiff(path, hideEnv(have), hideEnv(want))
 }
@@ -501,5 +503,10 @@ func hideEnv(manifest []byte) []byte {
 	if err != nil {
 		return []byte("# cannot be shown\n")
 	}
-	return out
+	return userinfo.ReplaceAllFunc(out, func(match []byte) []byte {
+		return fmt.Appendf(nil, "://%s@", reconcile.Mask(match[len("://"):len(match)-1]))
+	})
 }
+
+// userinfo is a name and password in a URL, wherever it stands.
+var userinfo = regexp.MustCompile(`://[^/\s"']*@`)

@@ -395,6 +395,11 @@ func TestStaticPodDrift(t *testing.T) {
 	}
 	c.applied()
 
+	c.write(schedulerManifest, scheduler("--proxy=http://me:"+proxyPassword+"@proxy:3128"), 0o600)
+	if ch := c.change(); !strings.Contains(ch.Diff, "http://(sensitive, sha256:") {
+		t.Error(ch.Diff)
+	}
+
 	secret := "apiVersion: v1\nkind: Config\nusers: [{user: {client-key-data: " + proxyPassword + "}}]\n"
 	c.write(schedulerManifest, []byte(secret), 0o600)
 	c.change() // plan looks for the password

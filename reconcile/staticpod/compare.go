@@ -4,8 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -311,11 +311,8 @@ func show(v any) string {
 	return text(v)
 }
 
-func holdsPassword(v string) bool {
-	for _, word := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == ' ' || r == '=' }) {
-		if u, err := url.Parse(word); err == nil && u.User != nil {
-			return true
-		}
-	}
-	return false
-}
+// userinfo is what a URL, wherever it stands and whatever is wrong with it, may
+// hold a password in.
+var userinfo = regexp.MustCompile(`://[^/\s"']*@`)
+
+func holdsPassword(v string) bool { return userinfo.MatchString(v) }

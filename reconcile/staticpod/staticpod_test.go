@@ -399,3 +399,15 @@ func TestExternalEtcdBesideTheCertificates(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A URL that does not parse holds its password all the same.
+func TestPasswordsInURLs(t *testing.T) {
+	for text, want := range map[string]bool{
+		"https://10.0.0.1:2379,http://me:pw@proxy": true, "http://me:ab=c@proxy": true, "http://me:100%@proxy": true, "x=http://token@proxy": true,
+		"https://10.0.0.1:2379/a@b": false, "me@example.org": false,
+	} {
+		if holdsPassword(text) != want {
+			t.Error(text)
+		}
+	}
+}
