@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,17 @@ type Process struct {
 // InUnit tells whether a process belongs to a unit of systemd.
 func (p Process) InUnit(unit string) bool {
 	return p.below(func(s string) bool { return s == unitName(unit) })
+}
+
+// Service is the service of systemd that a process belongs to; empty if it is of
+// none, or of a container.
+func (p Process) Service() string {
+	for line := range strings.Lines(p.Cgroup) {
+		if name := path.Base(strings.TrimSpace(line)); strings.HasSuffix(name, ".service") {
+			return name
+		}
+	}
+	return ""
 }
 
 // InPod tells whether a process belongs to a pod.

@@ -96,20 +96,25 @@ func TestProcess(t *testing.T) {
 	tests := map[string]struct {
 		cgroup       string
 		unit, inAPod bool
+		service      string
 	}{
-		"nothing":            {"", false, false},
-		"v2 unit":            {"0::/system.slice/kubelet.service\n", true, false},
-		"v1 unit":            {"3:cpuset:/\n1:name=systemd:/system.slice/kubelet.service\n", true, false},
-		"below a unit":       {"0::/system.slice/kubelet.service/x\n", true, false},
-		"another unit":       {"0::/system.slice/my-kubelet.service\n", false, false},
-		"v2 pod":             {"0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope\n", false, true},
-		"v1 pod, cgroupfs":   {"3:cpuset:/kubepods/burstable/pod1/2\n", false, true},
-		"a unit of the name": {"0::/system.slice/not-kubepods.service\n", false, false},
+		"nothing":            {"", false, false, ""},
+		"v2 unit":            {"0::/system.slice/kubelet.service\n", true, false, "kubelet.service"},
+		"v1 unit":            {"3:cpuset:/\n1:name=systemd:/system.slice/kubelet.service\n", true, false, "kubelet.service"},
+		"below a unit":       {"0::/system.slice/kubelet.service/x\n", true, false, ""},
+		"another unit":       {"0::/system.slice/my-kubelet.service\n", false, false, "my-kubelet.service"},
+		"v2 pod":             {"0::/kubepods.slice/kubepods-burstable.slice/cri-containerd-1.scope\n", false, true, ""},
+		"v1 pod, cgroupfs":   {"3:cpuset:/kubepods/burstable/pod1/2\n", false, true, ""},
+		"a unit of the name": {"0::/system.slice/not-kubepods.service\n", false, false, "not-kubepods.service"},
+		"a session":          {"0::/user.slice/user-0.slice/session-1.scope\n", false, false, ""},
 	}
 	for name, tt := range tests {
 		p := host.Process{Cgroup: tt.cgroup}
 		if p.InUnit("kubelet") != tt.unit || p.InPod() != tt.inAPod {
 			t.Errorf("%s: unit %v, pod %v", name, p.InUnit("kubelet"), p.InPod())
+		}
+		if p.Service() != tt.service {
+			t.Errorf("%s: service %q", name, p.Service())
 		}
 	}
 }

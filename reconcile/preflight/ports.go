@@ -135,11 +135,17 @@ func (p *pass) checkPort(want port, listeners []host.Listener) []reconcile.Findi
 		if known && p.ours(owner, want.component) {
 			continue
 		}
+		if !known && p.closed(l) {
+			continue // its process ended meanwhile
+		}
 		f := reconcile.Finding{Severity: reconcile.SeverityError, Name: name, Wanted: "nobody but " + want.component + " listening there"}
 		switch {
 		case known:
 			f.Seen = fmt.Sprintf("%s (process %d) listens on %s", owner.Name, owner.PID, netip.AddrPortFrom(l.Address, uint16(l.Port)))
 			f.Hint = fmt.Sprintf("stop %s, or let it listen elsewhere", owner.Name)
+			if service := owner.Service(); service != "" {
+				f.Hint = fmt.Sprintf("systemctl stop %s, or let it listen elsewhere", service)
+			}
 		case p.Facts.EffectiveUID == 0:
 			f.Seen = fmt.Sprintf("a process that cannot be seen from here listens on %s", netip.AddrPortFrom(l.Address, uint16(l.Port)))
 			f.Hint = fmt.Sprintf("find it with `ss -ltnp sport = :%d` on the host of this machine, and stop it", l.Port)
@@ -153,6 +159,12 @@ func (p *pass) checkPort(want port, listeners []host.Listener) []reconcile.Findi
 		out = append(out, f)
 	}
 	return out
+}
+
+// closed tells whether a socket does not listen any more.
+func (p *pass) closed(l host.Listener) bool {
+	now, err := p.Machine.Listeners()
+	return err == nil && !slices.ContainsFunc(now, func(other host.Listener) bool { return other.Inode == l.Inode })
 }
 
 // collide tells whether two sockets of one port exclude each other. A socket that

@@ -76,6 +76,25 @@ func (c *Check) explained(findings []reconcile.Finding, joined bool) []reconcile
 	return findings
 }
 
+// Explain completes the findings of those checks that are made while the plan is
+// computed by what the table says.
+func Explain(findings []reconcile.Finding) {
+	checks := Checks()
+	for i := range findings {
+		f := &findings[i]
+		at := slices.IndexFunc(checks, func(c Check) bool { return c.run == nil && c.Name == f.Name })
+		if at < 0 {
+			continue
+		}
+		if f.Wanted == "" {
+			f.Wanted = checks[at].Meaning
+		}
+		if f.Why == "" {
+			f.Why = checks[at].Why
+		}
+	}
+}
+
 // FindingNotChecked tells which checks could not be made.
 const FindingNotChecked = "NotChecked"
 
@@ -113,7 +132,7 @@ func Checks() []Check {
 		{Name: "SandboxImage", Role: Every, Severity: warning, live: true, cluster: true, run: checkSandboxImage,
 			Meaning: "where the cluster has its own image repository, the runtime starts pods from there as well",
 			Why:     "no pod starts if this machine cannot reach the registry of that image",
-			Hint:    "set the sandbox (pause) image in the runtime's configuration, and restart it",
+			Hint:    "set the sandbox (pause) image in the runtime's configuration, restart it, and have it pull that image",
 			Differs: "kubeadm warns of each difference from its own pause image, on control planes"},
 
 		{Name: "FileExisting-*", Names: []string{"FileExisting-losetup", "FileExisting-mount", "FileExisting-cp"}, Kubeadm: true, Role: Every, Severity: fatal, joining: true, run: checkPrograms,

@@ -74,6 +74,7 @@ func Check(ctx context.Context, o Options) (*Checked, error) {
 	in := r.preflightInput(facts, state, publishedKubelet(cfg, state, facts, patches), nil)
 	in.Alone = true
 	findings = slices.Concat(findings, preflight.Run(ctx, in))
+	preflight.Explain(findings)
 	findings = append(findings, preflight.Waive(findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
 	out := &Checked{Findings: findings, Made: preflight.Made(in), Elapsed: time.Since(begin)}
 	out.Subject = reconcile.Subject{Node: kubeadm.EffectiveNodeName(cfg), Root: machine.Root()}

@@ -174,6 +174,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 		Partial:  len(skipped) > 0,
 	}
+	preflight.Explain(r.Plan.Findings)
 	r.Plan.Findings = append(r.Plan.Findings, preflight.Waive(r.Plan.Findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
 	r.Plan.Incomplete = slices.ContainsFunc(r.Plan.Findings, func(f reconcile.Finding) bool {
 		// An error at an address is something in the way of comparing it.
