@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -215,7 +216,7 @@ func TestBeginAnyway(t *testing.T) {
 		"nothing is removed so": {true, []etcd.Member{member(5, "cp2", "10.0.0.9")}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := append(members[:len(members):len(members)], tt.more...)
+			all := slices.Concat(members, tt.more)
 			o := &etcdObservation{cluster: etcd.Cluster{ID: 1, Members: all, Status: map[uint64]etcd.Status{}}}
 			for _, m := range all {
 				o.cluster.Status[m.ID] = etcd.Status{MemberID: m.ID, Leader: 1, Version: "3.7.0"}
