@@ -112,7 +112,8 @@ func (w *podWait) run(ctx context.Context, say func(reconcile.Progress)) error {
 			if w.fresh != nil && s.err == nil {
 				all := s.pods
 				s.pods = w.fresh(all)
-				s.leaving = len(s.pods) == 0 && running(all) != nil
+				pod := newest(s.pods)
+				s.leaving = running(all) != nil && (pod == nil || len(pod.Containers) == 0)
 				if running(s.pods) == nil {
 					counts = time.Time{}
 				} else if counts.IsZero() {

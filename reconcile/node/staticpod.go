@@ -284,13 +284,14 @@ func (r *staticPodResource) Apply(ctx context.Context, c reconcile.Change, v rec
 	}
 	switch {
 	case c.Action == reconcile.Create:
+		fresh := r.afterLeaving(ctx)
 		if err := r.write(ctx); err != nil {
 			return err
 		}
 		if r.Begins != "" && v.Changed(r.Begins) != nil && r.Runtime != nil {
-			return r.waitFor(ctx, r.runs, nil, say)
+			return r.waitFor(ctx, r.runs, fresh, say)
 		}
-		return r.joined(r.wait(ctx, nil, say), v)
+		return r.joined(r.wait(ctx, fresh, say), v)
 	case content:
 		return r.joined(r.replace(ctx, o, say), v)
 	case c.Action == reconcile.Restart:
@@ -408,14 +409,39 @@ func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Prog
 			}
 		}
 	}
-	return r.wait(ctx, func(pods []cri.Pod) []cri.Pod {
+	return r.wait(ctx, without(stopped), say)
+}
+
+// afterLeaving picks what the kubelet starts for a manifest that was not there.
+// A pod that runs without one is being ended, and may serve until it is: half a
+// minute, for an API server.
+func (r *staticPodResource) afterLeaving(ctx context.Context) func([]cri.Pod) []cri.Pod {
+	if r.FilesOnly || r.Runtime == nil {
+		return nil
+	}
+	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
+	if err != nil || running(pods) == nil {
+		return nil // waiting tells what the runtime says
+	}
+	leaving := make(map[string]bool)
+	for _, p := range pods {
+		for _, c := range p.Containers {
+			leaving[c.ID] = true
+		}
+	}
+	return without(leaving)
+}
+
+// without leaves containers out, by their IDs.
+func without(ids map[string]bool) func([]cri.Pod) []cri.Pod {
+	return func(pods []cri.Pod) []cri.Pod {
 		var out []cri.Pod
 		for _, p := range pods {
-			p.Containers = slices.DeleteFunc(slices.Clone(p.Containers), func(c cri.Container) bool { return stopped[c.ID] })
+			p.Containers = slices.DeleteFunc(slices.Clone(p.Containers), func(c cri.Container) bool { return ids[c.ID] })
 			out = append(out, p)
 		}
 		return out
-	}, say)
+	}
 }
 
 func (r *staticPodResource) wait(ctx context.Context, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) error {
