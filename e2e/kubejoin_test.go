@@ -13,10 +13,10 @@ import (
 	"github.com/kubejoin/kubejoin/e2e/lab"
 )
 
-// What cases call. The lab's host may have cgroup v1, which kubeadm's check refuses.
+// What cases call.
 const (
 	plan  = "kubejoin plan -f /etc/join.yaml --detailed-exitcode"
-	apply = "kubejoin apply -f /etc/join.yaml --ignore-preflight-errors=SystemVerification"
+	apply = "kubejoin apply -f /etc/join.yaml"
 )
 
 // Addresses of a worker's resources.
@@ -64,8 +64,9 @@ type change struct {
 }
 
 type finding struct {
-	Severity, Name, Address, Seen, Hint string
-	Waived                              bool
+	Severity, Name, Address, Seen, Wanted, Why, Hint string
+
+	Waived bool
 }
 
 // run runs a command with -o json and fails the test if its exit code is another.
@@ -100,6 +101,8 @@ func parse(t *testing.T, r lab.Result) said {
 		switch head.Type {
 		case "plan":
 			err = json.Unmarshal([]byte(line), &struct{ Plan any }{&s.Plan})
+		case "preflight": // a plan's subject and findings
+			err = json.Unmarshal([]byte(line), &s.Plan)
 		case "result":
 			err = json.Unmarshal([]byte(line), &s.Outcome)
 		case "error":

@@ -138,9 +138,6 @@ func (p *pass) checkPort(want port, listeners []host.Listener) []reconcile.Findi
 		if !known && p.closed(l) {
 			continue // its process ended meanwhile
 		}
-		if !known && p.closed(l) {
-			continue // its process ended meanwhile
-		}
 		f := reconcile.Finding{Severity: reconcile.SeverityError, Name: name, Wanted: "nobody but " + want.component + " listening there"}
 		switch {
 		case known:
@@ -162,12 +159,6 @@ func (p *pass) checkPort(want port, listeners []host.Listener) []reconcile.Findi
 		out = append(out, f)
 	}
 	return out
-}
-
-// closed tells whether a socket does not listen any more.
-func (p *pass) closed(l host.Listener) bool {
-	now, err := p.Machine.Listeners()
-	return err == nil && !slices.ContainsFunc(now, func(other host.Listener) bool { return other.Inode == l.Inode })
 }
 
 // closed tells whether a socket does not listen any more.

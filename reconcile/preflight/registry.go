@@ -83,7 +83,7 @@ func Explain(findings []reconcile.Finding) {
 	for i := range findings {
 		f := &findings[i]
 		at := slices.IndexFunc(checks, func(c Check) bool { return c.run == nil && c.Name == f.Name })
-		if at < 0 {
+		if at < 0 || f.Severity == reconcile.SeverityInfo {
 			continue
 		}
 		if f.Wanted == "" {
@@ -284,6 +284,10 @@ func Checks() []Check {
 			Meaning: "what is at the path of a managed file is a file",
 			Why:     "a directory or device is not replaced",
 			Hint:    "move it away"},
+		{Name: "NotManaged", Role: ControlPlane, Severity: fatal, Plan: true,
+			Meaning: "the static pods that the phases asked for wait for have manifests",
+			Why:     "what nobody has written never serves",
+			Hint:    "kubejoin join phase control-plane-prepare control-plane"},
 	}
 }
 
