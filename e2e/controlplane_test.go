@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kubejoin/kubejoin/e2e/lab"
 )
 
@@ -25,16 +28,13 @@ func TestControlPlane(t *testing.T) {
 		run  func(*testing.T, *fixture)
 	}{
 		{"one becomes three, one at a time", oneBecomesThree},
-		{"two at once", twoAtOnce},
+		{"two at once, and drift", twoAtOnce},
 		{"adopted", adopted},
 		{"another member joins", anotherLearner},
 		{"a learner of its own is left", ownLearner},
 		{"refused", refusedControlPlane},
 		{"broken", brokenControlPlane},
-		{"drift", driftOfControlPlane},
-		{"killed at every step", killedAtEveryStep},
-		{"killed at random moments", killedAtRandomMoments},
-		{"power cut", powerCut},
+		{"interrupted", interrupted},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, f) })
 	}
@@ -107,6 +107,7 @@ func twoAtOnce(t *testing.T, f *fixture) {
 	}
 	all := append([]*lab.Machine{f.cluster.ControlPlane}, machines...)
 	f.healthy(t, all...)
+	driftOfControlPlane(t, f, machines[0], f.cluster.ControlPlane, machines[1])
 	written(all...)
 }
 
@@ -164,182 +165,273 @@ func ownLearner(t *testing.T, f *fixture) {
 	f.healthy(t, f.cluster.ControlPlane, m)
 }
 
-// Whatever happens to one thing gives that thing's change, and at most a restart of the pods that read it.
-func driftOfControlPlane(t *testing.T, f *fixture) {
-	first, m := f.cluster.ControlPlane, f.controlPlane(t)
-	f.configureControlPlane(t, m)
-	f.becomes(t, m)
-	type drift struct{ name, command, address string }
-	var tests []drift
+// Whatever happens to some things gives exactly their changes, and a restart of the pods that read them only when they start.
+// etcd has a quorum without the machine.
+func driftOfControlPlane(t *testing.T, f *fixture, m *lab.Machine, others ...*lab.Machine) {
 	const pki = "/etc/kubernetes/pki/"
-	for _, name := range []string{"ca", "front-proxy-ca", "etcd/ca"} {
-		tests = append(tests,
-			drift{name + ".crt missing", "rm " + pki + name + ".crt", "file:" + pki + name + ".crt"},
-			drift{name + ".key missing", "rm " + pki + name + ".key", "file:" + pki + name + ".key"},
-			drift{name + ".key empty", "truncate -s0 " + pki + name + ".key", "file:" + pki + name + ".key"},
-			drift{name + ".key that everybody may read", "chmod 0644 " + pki + name + ".key", "file:" + pki + name + ".key"})
+	var authorities, leaves, kubeconfigs, manifests []string
+	for _, name := range []string{"ca", "etcd/ca", "front-proxy-ca"} {
+		authorities = append(authorities, pki+name)
 	}
-	tests = append(tests,
-		drift{"sa.key missing", "rm " + pki + "sa.key", "file:" + pki + "sa.key"},
-		drift{"sa.pub missing", "rm " + pki + "sa.pub", "file:" + pki + "sa.pub"},
-		drift{"sa.pub of another key", "openssl genrsa 2048 2>/dev/null | openssl rsa -pubout -out " + pki + "sa.pub 2>/dev/null", "file:" + pki + "sa.pub"})
 	for _, name := range []string{
-		"apiserver", "apiserver-kubelet-client", "front-proxy-client", "apiserver-etcd-client", "etcd/server", "etcd/peer", "etcd/healthcheck-client",
+		"apiserver", "apiserver-etcd-client", "apiserver-kubelet-client", "etcd/healthcheck-client", "etcd/peer", "etcd/server", "front-proxy-client",
 	} {
-		tests = append(tests,
-			drift{name + ".crt missing", "rm " + pki + name + ".crt", "certificate:" + pki + name + ".crt"},
-			drift{name + ".key missing", "rm " + pki + name + ".key", "certificate:" + pki + name + ".crt"},
-			drift{name + ".crt empty", "truncate -s0 " + pki + name + ".crt", "certificate:" + pki + name + ".crt"},
-			drift{name + ".key that everybody may read", "chmod 0644 " + pki + name + ".key", "certificate:" + pki + name + ".crt"})
+		leaves = append(leaves, pki+name)
 	}
 	for _, name := range []string{"admin", "controller-manager", "scheduler"} {
-		file := "/etc/kubernetes/" + name + ".conf"
-		tests = append(tests,
-			drift{name + ".conf missing", "rm " + file, "kubeconfig:" + file},
-			drift{name + ".conf empty", "truncate -s0 " + file, "kubeconfig:" + file},
-			drift{name + ".conf of another server", "sed -i 's,server:.*,server: https://192.0.2.1:6443,' " + file, "kubeconfig:" + file},
-			drift{name + ".conf that everybody may read", "chmod 0644 " + file, "kubeconfig:" + file})
+		kubeconfigs = append(kubeconfigs, "/etc/kubernetes/"+name+".conf")
 	}
-	for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"} {
-		file := "/etc/kubernetes/manifests/" + name + ".yaml"
-		tests = append(tests,
-			drift{name + " missing", "rm " + file, "static-pod:" + name},
-			drift{name + " empty", "truncate -s0 " + file, "static-pod:" + name},
-			drift{name + " with another argument", "sed -i 's,^    - " + name + "$,&\\n    - --v=4,' " + file, "static-pod:" + name},
-			drift{name + " that everybody may read", "chmod 0644 " + file, "static-pod:" + name})
+	components := []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+	for _, name := range components {
+		manifests = append(manifests, "/etc/kubernetes/manifests/"+name+".yaml")
 	}
+	each := func(format string, names []string) string {
+		var commands []string
+		for _, name := range names {
+			commands = append(commands, strings.ReplaceAll(format, "FILE", name))
+		}
+		return strings.Join(commands, " && ")
+	}
+	steps := func(action, address string, names []string, suffix, reason string) []string {
+		var steps []string
+		for _, name := range names {
+			steps = append(steps, action+" "+address+name+suffix+" "+reason)
+		}
+		return steps
+	}
+	restart := func(reason string, pods ...string) []string { return steps("restart", "static-pod:", pods, "", reason) }
 	kubectl := func(format string) string {
-		return "kubectl --server=https://" + first.Address + ":6443 " + fmt.Sprintf(format, m.Name) + " >/dev/null"
+		return "kubectl --server=https://" + others[0].Address + ":6443 " + fmt.Sprintf(format, m.Name) + " >/dev/null"
 	}
-	tests = append(tests,
-		drift{"label missing", kubectl("label node %s node-role.kubernetes.io/control-plane-"), "node-marks:" + m.Name},
-		drift{"taint missing", kubectl("taint node %s node-role.kubernetes.io/control-plane:NoSchedule-"), "node-marks:" + m.Name})
-	for _, tt := range tests {
+	readKubeconfigs := []string{"kube-controller-manager", "kube-scheduler"}
+	readAuthorities := []string{"etcd", "kube-apiserver", "kube-controller-manager"}
+	for _, tt := range []struct {
+		name, command string
+		want          []string
+	}{
+		{
+			"certificates of authorities missing", each("rm FILE.crt", authorities),
+			slices.Concat(steps("create", "file:", authorities, ".crt", "missing"), restart("missing", readAuthorities...)),
+		},
+		{"keys of authorities missing", each("rm FILE.key", authorities), steps("create", "file:", authorities, ".key", "missing")},
+		{"keys of authorities empty", each("truncate -s0 FILE.key", authorities), steps("update", "file:", authorities, ".key", "drift")},
+		{
+			"keys that everybody may read", each("chmod 0644 FILE.key", slices.Concat(authorities, leaves)),
+			slices.Concat(steps("update", "file:", authorities, ".key", "drift"), steps("update", "certificate:", leaves, ".crt", "drift")),
+		},
+		{
+			"service accounts' keys missing", each("rm FILE", []string{pki + "sa.key", pki + "sa.pub"}),
+			slices.Concat(steps("create", "file:"+pki, []string{"sa.key", "sa.pub"}, "", "missing"), restart("missing", "kube-apiserver", "kube-controller-manager")),
+		},
+		{
+			"sa.pub of another key", "openssl genrsa 2048 2>/dev/null | openssl rsa -pubout -out " + pki + "sa.pub 2>/dev/null",
+			append(restart("drift", "kube-apiserver"), "update file:"+pki+"sa.pub drift"),
+		},
+		// etcd reads its certificate for each connection.
+		{"certificates missing", each("rm FILE.crt", leaves), append(steps("update", "certificate:", leaves, ".crt", "missing"), "wait static-pod:etcd drift")},
+		{"their keys missing", each("rm FILE.key", leaves), append(steps("update", "certificate:", leaves, ".crt", "missing"), "wait static-pod:etcd drift")},
+		{"certificates empty", each("truncate -s0 FILE.crt", leaves), append(steps("update", "certificate:", leaves, ".crt", "drift"), "wait static-pod:etcd drift")},
+		// The kubelet makes empty files of the others sooner or later.
+		{"a kubeconfig missing", "rm /etc/kubernetes/admin.conf", []string{"create kubeconfig:/etc/kubernetes/admin.conf missing"}},
+		{
+			"kubeconfigs empty", each("truncate -s0 FILE", kubeconfigs),
+			append(steps("update", "kubeconfig:", kubeconfigs, "", "drift"), restart("drift", readKubeconfigs...)...),
+		},
+		{
+			"kubeconfigs of another server", each("sed -i 's,server:.*,server: https://192.0.2.1:6443,' FILE", kubeconfigs),
+			append(steps("update", "kubeconfig:", kubeconfigs, "", "intent"), restart("intent", readKubeconfigs...)...),
+		},
+		{"kubeconfigs that everybody may read", each("chmod 0644 FILE", kubeconfigs), steps("update", "kubeconfig:", kubeconfigs, "", "drift")},
+		{"manifests missing", each("rm FILE", manifests), steps("create", "static-pod:", components, "", "missing")},
+		{"manifests empty", each("truncate -s0 FILE", manifests), steps("update", "static-pod:", components, "", "drift")},
+		{
+			"manifests with another argument", each("sed -E -i 's,^    - (kube-[a-z-]*|etcd)$,&\\n    - --v=4,' FILE", manifests),
+			steps("update", "static-pod:", components, "", "drift"),
+		},
+		{"manifests that everybody may read", each("chmod 0644 FILE", manifests), steps("update", "static-pod:", components, "", "drift")},
+		{
+			"label and taint missing", kubectl("label node %s node-role.kubernetes.io/control-plane-") + " && " +
+				kubectl("taint node %s node-role.kubernetes.io/control-plane:NoSchedule-"), []string{"update node-marks:" + m.Name + " drift"},
+		},
+	} {
 		t.Run(tt.name, func(t *testing.T) {
+			// A kubelet waits longer before each further start of a container, but it forgets.
+			must(t, m.Run(t.Context(), "systemctl restart kubelet && until curl --silent --fail --output /dev/null localhost:10248/healthz; do sleep 0.1; done"))
 			must(t, m.Run(t.Context(), tt.command))
 			var s said
 			f.unchanged(t, m, func() { s = run(t, m, "root", plan, 2) })
-			if c := s.change(tt.address); c.Action == "" || c.Reason != "missing" && c.Reason != "drift" || c.Allow != "" {
-				t.Errorf("%s: %+v\n%s", tt.address, c, s)
+			got := s.steps()
+			slices.Sort(got)
+			slices.Sort(tt.want)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("plan (-want +got):\n%s\n%s", diff, s)
 			}
 			for _, c := range s.Plan.Changes {
-				if c.Address != tt.address && !strings.HasPrefix(c.Address, "static-pod:") {
-					t.Errorf("%s is planned, too:\n%s", c.Address, s)
+				if c.Allow != "" {
+					t.Errorf("is destructive: %+v", c)
 				}
 			}
 			if f.repair(t, m) {
 				t.Error("the kubelet was restarted")
 			}
-			f.healthy(t, first, m)
+			f.healthy(t, append(others, m)...)
 		})
 	}
 	t.Run("meaning nothing", func(t *testing.T) {
-		for _, tt := range []drift{
-			{"comment in a manifest", "sed -i '1i # a comment' /etc/kubernetes/manifests/kube-scheduler.yaml", ""},
-			{"manifest written again", "touch /etc/kubernetes/manifests/etcd.yaml", ""},
-			{"proxy of the shell", "true", ""},
-			{"foreign label", kubectl("label node %s example.com/zone=a"), ""},
-			{"foreign taint", kubectl("taint node %s example.com/zone=a:PreferNoSchedule"), ""},
+		for _, command := range []string{
+			"sed -i '1i # a comment' /etc/kubernetes/manifests/kube-scheduler.yaml",
+			"touch /etc/kubernetes/manifests/etcd.yaml",
+			kubectl("label node %s example.com/zone=a"),
+			kubectl("taint node %s example.com/zone=a:PreferNoSchedule"),
 		} {
-			t.Run(tt.name, func(t *testing.T) {
-				must(t, m.Run(t.Context(), tt.command))
-				f.unchanged(t, m, func() {
-					run(t, m, "root", "HTTPS_PROXY=http://192.0.2.1:3128 NO_PROXY=10.77.0.0/24,cp20,cp40 "+plan, 0)
+			must(t, m.Run(t.Context(), command))
+		}
+		f.unchanged(t, m, func() {
+			run(t, m, "root", "HTTPS_PROXY=http://192.0.2.1:3128 NO_PROXY=10.77.0.0/24,cp20,cp40 "+plan, 0)
+		})
+	})
+}
+
+// moments is how many runs are killed at random.
+const moments = 30
+
+// Kill it anywhere, run it again, and it converges: two machines at once, so that each also meets what is left of the other.
+func interrupted(t *testing.T, f *fixture) {
+	first, second := f.cluster.ControlPlane, f.controlPlane(t)
+	f.configureControlPlane(t, second)
+	s := run(t, second, "root", plan, 2)
+	var steps []string
+	for _, c := range s.Plan.Changes {
+		steps = append(steps, strings.ReplaceAll(c.Address, second.Name, "NAME"))
+	}
+	took := run(t, second, "root", apply, 0).Took
+	f.converged(t, second)
+	both := []*lab.Machine{first, second}
+	written := f.write(t)
+
+	t.Run("at every step", func(t *testing.T) {
+		for _, step := range oneOfEach(steps) {
+			t.Run(step, func(t *testing.T) {
+				f.interruptTwo(t, both, [2]func(*testing.T, *lab.Machine){
+					func(t *testing.T, m *lab.Machine) { killedAt(t, m, "start", step) },
+					func(t *testing.T, m *lab.Machine) { killedAt(t, m, "done", step) },
 				})
 			})
 		}
 	})
-}
-
-// becoming is a cluster of two control planes, and what a third one's plan has to do.
-func becoming(t *testing.T, f *fixture) (both []*lab.Machine, steps []string, took time.Duration) {
-	t.Helper()
-	second := f.controlPlane(t)
-	f.configureControlPlane(t, second)
-	s := run(t, second, "root", plan, 2)
-	for _, c := range s.Plan.Changes {
-		steps = append(steps, strings.ReplaceAll(c.Address, second.Name, "NAME"))
-	}
-	took = run(t, second, "root", apply, 0).Took
-	f.converged(t, second)
-	return []*lab.Machine{f.cluster.ControlPlane, second}, steps, took
-}
-
-func killedAtEveryStep(t *testing.T, f *fixture) {
-	both, steps, _ := becoming(t, f)
-	written := f.write(t)
-	for _, step := range steps {
-		for _, when := range []string{"start", "done"} {
-			t.Run(when+" of "+step, func(t *testing.T) {
-				m := f.controlPlane(t)
-				f.configureControlPlane(t, m)
-				r := m.Run(t.Context(), hooked(when, strings.ReplaceAll(step, "NAME", m.Name)))
-				if r.Code != 137 {
-					t.Fatalf("was not killed: exit code %d\n%s%s", r.Code, r.Stdout, r.Stderr)
+	t.Run("at random moments", func(t *testing.T) {
+		seed := rand.Uint64()
+		t.Logf("seed %d, an apply takes %s", seed, took)
+		random := rand.New(rand.NewPCG(seed, 0))
+		var died atomic.Int32
+		for i := range moments / 2 {
+			var after [2]time.Duration
+			var interrupt [2]func(*testing.T, *lab.Machine)
+			for j := range after {
+				share := (float64(i+j*moments/2) + random.Float64()) / moments
+				after[j] = time.Duration(share * float64(took))
+				interrupt[j] = func(t *testing.T, m *lab.Machine) {
+					p, err := m.Start(t.Context(), "root", apply)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					<-time.After(after[j])
+					_ = p.Signal(syscall.SIGKILL) // it may have ended already
+					if p.Wait().Code == 137 {
+						died.Add(1)
+					}
 				}
-				f.becomes(t, m)
-				f.healthy(t, append(both, m)...)
+			}
+			t.Run(fmt.Sprintf("after %d and %d ms", after[0].Milliseconds(), after[1].Milliseconds()), func(t *testing.T) {
+				f.interruptTwo(t, both, interrupt)
 			})
 		}
-	}
+		if died.Load() < moments/2 {
+			t.Errorf("only %d of %d runs were killed: the others had ended", died.Load(), moments)
+		}
+	})
+	// The machine ends, not only the program: the kubelet and etcd come back as they were.
+	t.Run("by a power cut", func(t *testing.T) {
+		cut := func(share float64) func(*testing.T, *lab.Machine) {
+			return func(t *testing.T, m *lab.Machine) {
+				p, err := m.Start(t.Context(), "root", apply)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				<-time.After(time.Duration(share * float64(took)))
+				if err := m.CutPower(); err != nil {
+					t.Error(err)
+				}
+				p.Wait()
+				if err := m.PowerOn(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		for _, shares := range [][2]float64{{0.2, 0.7}, {0.5, 0.9}} {
+			t.Run(fmt.Sprintf("at %.0f and %.0f %%", 100*shares[0], 100*shares[1]), func(t *testing.T) {
+				f.interruptTwo(t, both, [2]func(*testing.T, *lab.Machine){cut(shares[0]), cut(shares[1])})
+			})
+		}
+	})
 	written(both...)
 }
 
-func killedAtRandomMoments(t *testing.T, f *fixture) {
-	both, _, took := becoming(t, f)
-	written := f.write(t)
-	seed := rand.Uint64()
-	t.Logf("seed %d, an apply takes %s", seed, took)
-	random := rand.New(rand.NewPCG(seed, 0))
-	const moments = 30
-	died := 0
-	for i := range moments {
-		after := time.Duration((float64(i) + random.Float64()) / moments * float64(took))
-		t.Run(fmt.Sprintf("after %d ms", after.Milliseconds()), func(t *testing.T) {
-			m := f.controlPlane(t)
-			f.configureControlPlane(t, m)
-			p, err := m.Start(t.Context(), "root", apply)
-			if err != nil {
-				t.Fatal(err)
+// oneOfEach is one step of each kind where there are many that differ only in what they write.
+func oneOfEach(steps []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, s := range steps {
+		kind := s
+		for _, prefix := range []string{"file:/etc/kubernetes/pki/", "certificate:", "image:"} {
+			if strings.HasPrefix(s, prefix) {
+				kind = prefix
 			}
-			<-time.After(after)
-			_ = p.Signal(syscall.SIGKILL) // it may have ended already
-			if p.Wait().Code == 137 {
-				died++
-			}
-			f.becomes(t, m)
-			f.healthy(t, append(both, m)...)
-		})
+		}
+		if !seen[kind] {
+			seen[kind] = true
+			out = append(out, s)
+		}
 	}
-	if died < moments/2 {
-		t.Errorf("only %d of %d runs were killed: the others had ended", died, moments)
-	}
-	written(both...)
+	return out
 }
 
-// The machine ends, not only the program: the kubelet and etcd come back as they were.
-func powerCut(t *testing.T, f *fixture) {
-	both, _, took := becoming(t, f)
-	for _, share := range []float64{0.3, 0.6, 0.9} {
-		t.Run(fmt.Sprintf("at %.0f %%", 100*share), func(t *testing.T) {
-			m := f.controlPlane(t)
-			f.configureControlPlane(t, m)
-			p, err := m.Start(t.Context(), "root", apply)
-			if err != nil {
-				t.Fatal(err)
-			}
-			<-time.After(time.Duration(share * float64(took)))
-			if err := m.CutPower(); err != nil {
-				t.Fatal(err)
-			}
-			p.Wait()
-			if err := m.PowerOn(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			f.becomes(t, m)
-			f.healthy(t, append(both, m)...)
+// killedAt applies until a step begins or has ended.
+func killedAt(t *testing.T, m *lab.Machine, when, step string) {
+	t.Helper()
+	r := m.Run(t.Context(), hooked(when, strings.ReplaceAll(step, "NAME", m.Name)))
+	if r.Code != 137 {
+		t.Errorf("%s: was not killed: exit code %d\n%s%s", m.Name, r.Code, r.Stdout, r.Stderr)
+	}
+}
+
+// interruptTwo interrupts two fresh machines that join, each at once followed by a run that is not, and finds two control planes
+// more.
+func (f *fixture) interruptTwo(t *testing.T, others []*lab.Machine, interrupt [2]func(*testing.T, *lab.Machine)) {
+	t.Helper()
+	machines := []*lab.Machine{f.controlPlane(t), f.controlPlane(t)}
+	results := make([]lab.Result, len(machines))
+	var wg sync.WaitGroup
+	for i, m := range machines {
+		f.configureControlPlane(t, m)
+		wg.Go(func() {
+			interrupt[i](t, m)
+			results[i] = m.Run(t.Context(), apply+" -o json")
 		})
 	}
+	wg.Wait()
+	for i, m := range machines {
+		if s := parse(t, results[i]); s.Code != 0 {
+			t.Errorf("%s: exit code %d\n%s", m.Name, s.Code, s)
+			continue
+		}
+		f.ready(t, m)
+		f.inSync(t, m)
+		leftovers(t, m)
+	}
+	f.healthy(t, append(others, machines...)...)
 }
 
 // configureControlPlane writes a JoinConfiguration for a control plane to /etc/join.yaml. It carries a certificate key: only root
