@@ -187,6 +187,33 @@ func (f *fixture) containers(b *testing.B, m *lab.Machine) string {
 	return must(b, m.Run(b.Context(), "ctr --namespace k8s.io tasks list | sort")).Stdout
 }
 
+// BenchmarkPreflight measures all checks on a machine that is ready to join, beside kubeadm's, in turn.
+func BenchmarkPreflight(b *testing.B) {
+	f := use(b)
+	m := f.worker(b)
+	token, err := f.cluster.Token(b.Context(), time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	flags := fmt.Sprintf(" %s --token %s --discovery-token-ca-cert-hash %s", f.cluster.Endpoint(), token, f.cluster.CAHash)
+	commands := [2]string{"kubeadm join phase preflight" + flags + " --ignore-preflight-errors=all", "kubejoin preflight" + flags}
+	var costs [2][]measured
+	for range b.N {
+		for range rounds {
+			for i, program := range []string{"kubeadm", "kubejoin"} {
+				costs[i] = append(costs[i], f.measure(b, m, program, commands[i]))
+			}
+		}
+	}
+	t := newTable(b)
+	t.compare("preflight s", "%.3f", median(costs[0], wall), median(costs[1], wall), -1)
+	t.alone("preflight alone s", "%.3f", median(costs[1], wall), 0.5)
+	t.compare("preflight MB", "%.1f", median(costs[0], memory), median(costs[1], memory), -1)
+	t.compare("preflight requests", "%.0f", median(costs[0], requests), median(costs[1], requests), -1)
+	t.compare("preflight programs started", "%.0f", float64(len(f.started(b, m, commands[0]))), float64(len(f.started(b, m, commands[1]))), -1)
+	t.print("one machine, in turn")
+}
+
 // BenchmarkConfiguration measures checking and migrating a file of usual size beside kubeadm's check, in turn, and a large one
 // alone.
 func BenchmarkConfiguration(b *testing.B) {

@@ -491,7 +491,7 @@ func TestPreflightStartsNothing(t *testing.T) {
 	}
 }
 
-// started is what a command of kubejoin starts, each with its arguments.
+// started is what a command starts, each with its arguments.
 func (f *fixture) started(t testing.TB, m *lab.Machine, command string) []string {
 	t.Helper()
 	const trace = "/dev/shm/started"
@@ -514,8 +514,8 @@ func (f *fixture) started(t testing.TB, m *lab.Machine, command string) []string
 		}
 		out = append(out, strings.Join(words, " "))
 	}
-	if len(out) == 0 || !strings.HasPrefix(out[0], "kubejoin ") {
-		t.Fatalf("strace saw %q", fmt.Sprint(out))
+	if len(out) == 0 {
+		t.Fatal("strace saw nothing")
 	}
 	return out[1:]
 }
