@@ -186,9 +186,7 @@ func foreignCA(have, clusterCA []byte) bool {
 type transientFile struct {
 	content []byte // secret; nil when this run has no bootstrap credential
 	tokenID string
-	// localServer is that of a control plane's own API server: see KubeletServer.
-	localServer string
-	files       Files
+	files   Files
 }
 
 // BootstrapKubeconfigPath is where the kubelet's unit looks for its bootstrap
@@ -225,8 +223,8 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 		if !o.state.Exists() && !o.state.Leftover {
 			return nil, nil, nil
 		}
-		if s, ok := v.Observed(KubeletServer).(kubeletServerObservation); ok && !s.turned(r.localServer) {
-			return nil, nil, nil // it is removed once the kubelet asks its own API server
+		if _, ok := v.Observed(KubeletServer).(kubeletServerObservation); ok && o.state.Exists() {
+			return nil, nil, nil // a control plane's is removed once its own API server has accepted the kubelet
 		}
 		c.Action, c.Reason = reconcile.Delete, reconcile.Drift
 		c.Summary = "holds a credential that the kubelet no longer needs"

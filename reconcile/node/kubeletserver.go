@@ -58,6 +58,10 @@ func (r *kubeletServerResource) Change(own reconcile.Observation, v reconcile.Vi
 		Summary: "the kubelet is turned from the cluster's API server to its own, once that serves",
 		Fields:  []reconcile.Field{{Path: "server", Before: printable(o.server), After: r.server}}}
 	switch {
+	case joining && o.turned(r.server) && v.Changed(KubeletCredential) == nil:
+		c.Action, c.Reason, c.Disruption, c.Fields = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption, nil
+		c.Summary = "its own API server has to accept the kubelet before the bootstrap credential is removed"
+		return c, nil, nil
 	case joining:
 		if o.server == "" || o.state == cluster.CredentialPending {
 			c.Fields[0].Before = "" // whatever it bootstraps with

@@ -104,7 +104,7 @@ func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, sta
 	out = append(out, unit, transient)
 	marker := p.Marker
 	if cp != nil {
-		transient.localServer, credential.keepBootstrap = cp.Server, true
+		credential.keepBootstrap = true
 		out = append(out, &dirResource{path: manifestDir, files: p.Files})
 		service.after = append(service.after, ManifestDir)
 		controlPlane = append(controlPlane, &kubeletServerResource{server: cp.Server, endpoint: cp.Endpoint, service: service, nodeName: d.NodeName,

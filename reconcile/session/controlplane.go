@@ -315,6 +315,11 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 	switch {
 	case err == nil:
 		if s.Bundle, err = pki.OpenBundle(data, key); err != nil {
+			// Somebody uploaded it again with another key: what an earlier run
+			// wrote is whole all the same, or the key is what is wrong.
+			if shared, other := pki.Resolve(s); other == nil {
+				return shared, nil
+			}
 			return nil, err
 		}
 	case ctx.Err() != nil:
