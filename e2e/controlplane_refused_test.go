@@ -176,9 +176,13 @@ func brokenControlPlane(t *testing.T, f *fixture) {
 	if !joins {
 		return
 	}
-	for _, tt := range []struct{ name, patch, says string }{
-		{"a changed manifest with another argument is put back", flag, "no-such-flag"},
-		{"a changed manifest with another image is put back", image, "registry.invalid/kube-scheduler:v0"},
+	for _, tt := range []struct {
+		name, patch string
+		code        int
+		says        []string
+	}{
+		{"a changed manifest is put back", flag, 11, []string{"static-pod:kube-scheduler", "no-such-flag", "back in place"}},
+		{"an image that there is not changes no manifest", image, 4, []string{"registry.invalid/kube-scheduler:v0", "connection refused"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before, err := m.ReadFile("/etc/kubernetes/manifests/kube-scheduler.yaml")
@@ -186,7 +190,7 @@ func brokenControlPlane(t *testing.T, f *fixture) {
 				t.Fatal(err)
 			}
 			patch(t, tt.patch)
-			fails(t, 11, "static-pod:kube-scheduler", tt.says, "back in place")
+			fails(t, tt.code, tt.says...)
 			after, err := m.ReadFile("/etc/kubernetes/manifests/kube-scheduler.yaml")
 			if err != nil || string(after) != string(before) {
 				t.Errorf("%v: the manifest is another one:\n%s", err, after)
