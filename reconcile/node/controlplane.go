@@ -89,7 +89,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 	}
 	for _, pod := range pods {
 		after, render := apiServerNeeds, (func(context.Context) ([]byte, error))(nil)
-		begins := reconcile.Address("")
+		var begins, withdrawn reconcile.Address
 		if pod.Name == staticpod.Etcd {
 			if _, recorded := cp.Pods.Recorded[staticpod.Etcd]; cp.Etcd == nil && !recorded {
 				findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "FilesOnly", Address: StaticPodAddress(staticpod.Etcd),
@@ -97,7 +97,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 				continue
 			}
 			after = append(slices.Clone(prepared), EtcdMemberAddress(cp.Pods.NodeName))
-			begins = EtcdVoterAddress(cp.Pods.NodeName)
+			begins, withdrawn = EtcdVoterAddress(cp.Pods.NodeName), etcdDataAddress(cp.Pods.NodeName)
 			render = renderEtcd(cp)
 		}
 		resource := &staticPodResource{StaticPod{
@@ -114,6 +114,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			RestartOn: readAtStart(pod.Name, cp.Pods.Cluster),
 			After:     after,
 			Begins:    begins,
+			Withdrawn: withdrawn,
 			Timeout:   cfg.Timeouts.ControlPlaneComponentHealthCheck,
 			AnyOwner:  o.AnyOwner,
 			FilesOnly: o.FilesOnly,
@@ -125,6 +126,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		}}
 		if pod.Name == staticpod.Etcd && cp.Etcd != nil {
 			in.Serves = func(ctx context.Context, say func(reconcile.Progress)) error { return resource.wait(ctx, nil, say) }
+			in.Withdraw = resource.withdraw
 			if cp.Runtime != nil {
 				in.Restart = resource.stop
 			}

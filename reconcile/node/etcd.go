@@ -49,6 +49,8 @@ type EtcdInput struct {
 	// Metrics are the metrics of the member on this machine, which it shows before
 	// it serves anything else. May be nil.
 	Metrics func(ctx context.Context) (etcd.Metrics, error)
+	// Withdraw takes the member's manifest away and ends its container. May be nil.
+	Withdraw func(ctx context.Context) error
 	// Restart ends the container of the member on this machine; the kubelet
 	// starts the next one at once. May be nil.
 	Restart func(ctx context.Context) error

@@ -161,5 +161,12 @@ func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile
 		}
 		return err
 	}
+	if r.m.in.Withdraw != nil {
+		// On an empty directory the manifest that is there could make a cluster of
+		// its own before the right one is written.
+		if err := r.m.in.Withdraw(ctx); err != nil {
+			return err
+		}
+	}
 	return r.m.in.Data.Move(r.member(), r.aside(d))
 }

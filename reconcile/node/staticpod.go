@@ -68,6 +68,8 @@ type StaticPod struct {
 	// running container is a reason to start it again.
 	RestartOn []reconcile.Address
 	After     []reconcile.Address
+	// Withdrawn is the resource before whose change the manifest is taken away.
+	Withdrawn reconcile.Address
 	// Begins, if set, waits for the health of a pod that is created, where it is
 	// to change itself: then it is enough here that the pod runs.
 	Begins reconcile.Address
@@ -210,6 +212,11 @@ func (r *staticPodResource) Change(own reconcile.Observation, v reconcile.View) 
 		return &c, findings, nil
 	}
 	c.Fields, c.Because = owner, r.outdated(o, v)
+	if ch := v.Changed(r.Withdrawn); r.Withdrawn != "" && ch != nil {
+		c.Action, c.Reason, c.Disruption, c.Because = reconcile.Update, ch.Reason, PodRestart(r.Name), []reconcile.Address{r.Withdrawn}
+		c.Summary = "starts anew"
+		return &c, findings, nil
+	}
 	switch {
 	case len(c.Because) > 0:
 		c.Action, c.Reason, c.Disruption = reconcile.Restart, reconcile.Drift, PodRestart(r.Name)
@@ -373,6 +380,14 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 
 // restart ends the component's container, and waits until the one that the
 // kubelet starts in its place serves.
+// withdraw takes the manifest away, and returns when no container runs.
+func (r *staticPodResource) withdraw(ctx context.Context) error {
+	if err := r.Files.Remove(r.Path); err != nil || r.Runtime == nil {
+		return err
+	}
+	return r.stop(ctx)
+}
+
 // stop ends the pod's containers; the kubelet starts the next ones.
 func (r *staticPodResource) stop(ctx context.Context) error {
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
