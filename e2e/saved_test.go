@@ -35,7 +35,7 @@ func TestSavedPlan(t *testing.T) {
 	// From here on there is one change to be made, and each time something else moves.
 	must(t, m.Run(t.Context(), "chmod 0600 "+strings.TrimPrefix(caFile, "file:")))
 	wantSteps(t, run(t, m, "root", save, 2), "update "+caFile+" drift")
-	config, flags := strings.TrimPrefix(configFile, "file:"), strings.TrimPrefix(flagsFile, "file:")
+	config, instance, flags := strings.TrimPrefix(configFile, "file:"), strings.TrimPrefix(instanceFile, "file:"), strings.TrimPrefix(flagsFile, "file:")
 	const keep, back = "cp --preserve=all /etc/join.yaml /root/; ", "cp --preserve=all /root/join.yaml /etc/"
 	tests := []struct {
 		name, drift, undo string // on the machine
@@ -44,8 +44,8 @@ func TestSavedPlan(t *testing.T) {
 	}{
 		{name: "a file edited", drift: "cp -p " + config + " /root/config && sed -i 's/rotateCertificates: true/rotateCertificates: false/' " + config,
 			undo: "cp -p /root/config " + config, says: []string{configFile, "was right when the plan was made"}},
-		{name: "a comment", drift: "cp -p " + config + " /root/config && echo '# a comment' >>" + config, undo: "cp -p /root/config " + config,
-			says: []string{configFile, "is not what it was"}},
+		{name: "a comment", drift: "cp -p " + instance + " /root/instance && echo '# a comment' >>" + instance, undo: "cp -p /root/instance " + instance,
+			says: []string{instanceFile, "is not what it was"}},
 		{name: "a file gone", drift: "mv " + flags + " /root/flags", undo: "mv /root/flags " + flags,
 			says: []string{flagsFile, "was right when the plan was made"}},
 		{name: "another mode", drift: "chmod 0666 " + flags, undo: "chmod 0644 " + flags, says: []string{flagsFile, "was right when the plan was made"}},
