@@ -42,7 +42,8 @@ func provocations(m, first *lab.Machine, certificateKey string) []provoked {
 	// Of a cluster as a file, whose text is changed by sed.
 	edited := func(script string) string { return "sed -E '" + script + "' /etc/cluster.yaml >/etc/edited.yaml" }
 	const ofEdited, ofCluster = " --cluster=/etc/edited.yaml", " --cluster=/etc/cluster.yaml"
-	const containerd = "systemctl restart containerd && until ctr version >/dev/null 2>&1; do sleep 0.1; done"
+	// Also if systemd finds that often.
+	const containerd = "systemctl reset-failed containerd; systemctl restart containerd && until ctr version >/dev/null 2>&1; do sleep 0.1; done"
 	const kubelet = "/usr/bin/kubelet"
 	patch := func(text string) string {
 		return "mkdir -p /etc/patches && echo '" + text + "' >/etc/patches/kubeletconfiguration.yaml"
