@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const (
@@ -87,8 +90,13 @@ func noAnswer(err error, u *url.URL) error {
 }
 
 // failedChecks takes the checks that failed out of a component's answer, which
-// lists all of them, or its first line if it lists none.
+// lists all of them, or its first line if it lists none. An API server that has
+// not read its rules yet refuses everybody, with a Status.
 func failedChecks(body string) string {
+	var status metav1.Status
+	if json.Unmarshal([]byte(body), &status) == nil && status.Kind == "Status" {
+		return status.Message[:min(len(status.Message), 256)]
+	}
 	var failed []string
 	for line := range strings.Lines(body) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "[-]"); ok {

@@ -48,6 +48,10 @@ func TestHealthzTLS(t *testing.T) {
 			fmt.Fprint(w, "Unauthorized")
 		}
 	}
+	early := func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(403)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","message":"kubernetes-admin may not get /livez","code":403}`)
+	}
 	plain := httpServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(503)
 		fmt.Fprint(w, `{"health":"false"}`)
@@ -61,6 +65,7 @@ func TestHealthzTLS(t *testing.T) {
 		"self-signed on loopback":   {url: component(t, other, nil, fine) + "/healthz"},
 		"another CA":                {url: component(t, other, nil, fine) + "/livez", ca: ca.pem, want: "unknown authority"},
 		"names the checks":          {url: component(t, ca, nil, sick) + "/livez", ca: ca.pem, want: "/livez says 500 Internal Server Error: etcd failed: reason withheld"},
+		"before it has its rules":   {url: component(t, ca, nil, early) + "/livez", ca: ca.pem, want: "/livez says 403 Forbidden: kubernetes-admin may not get /livez"},
 		"anonymous is refused":      {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, want: "401 Unauthorized"},
 		"with a client certificate": {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, cert: certPEM, key: keyPEM},
 		"key of another":            {url: component(t, ca, ca, private) + "/livez", ca: ca.pem, cert: certPEM, key: otherKey, want: "do not fit"},
