@@ -279,23 +279,14 @@ func driftOfControlPlane(t *testing.T, f *fixture, m *lab.Machine, others ...*la
 	}
 	t.Run("meaning nothing", func(t *testing.T) {
 		for _, command := range []string{
-			"sed -i '1i # a comment' /etc/kubernetes/manifests/kube-scheduler.yaml",
+			// Not by sed -i: its temporary name begins with no dot, so that the kubelet takes it for a second manifest and starts the pod again.
+			"echo '# a comment' >> /etc/kubernetes/manifests/kube-scheduler.yaml",
 			"touch /etc/kubernetes/manifests/etcd.yaml",
 			kubectl("label node %s example.com/zone=a"),
 			kubectl("taint node %s example.com/zone=a:PreferNoSchedule"),
 		} {
 			must(t, m.Run(t.Context(), command))
 		}
-		// A manifest that was moved to its name makes the kubelet start the pod again, whatever it says.
-		until(t, "all pods serve", func() bool {
-			s := parse(t, m.Run(t.Context(), plan+" -o json"))
-			for _, c := range s.Plan.Changes {
-				if c.Action != "wait" {
-					t.Fatalf("plans:\n%s", s)
-				}
-			}
-			return s.Code == 0
-		})
 		f.unchanged(t, m, func() {
 			run(t, m, "root", "HTTPS_PROXY=http://192.0.2.1:3128 NO_PROXY=10.77.0.0/24,cp20,cp40 "+plan, 0)
 		})
