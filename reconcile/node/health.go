@@ -56,6 +56,8 @@ type podWait struct {
 	runtime  Runtime // may be nil
 	services servicesOf
 	timeout  time.Duration
+	// written is when the manifest was last written; zero if that is not known.
+	written time.Time
 	// fresh picks the sandboxes, and their containers, that count: after a
 	// change those before it do not. Nil: all do.
 	fresh func([]cri.Pod) []cri.Pod

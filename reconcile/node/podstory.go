@@ -31,7 +31,8 @@ type podStory struct {
 	stage   string // "leaving", "no pod", "no container", "runs": since when is it so
 	crashed string // the last container that was seen to have exited
 	crashes int
-	next    int // the crash that is told next: the first, second, fourth, eighth …
+	next    int   // the crash that is told next: the first, second, fourth, eighth …
+	never   error // why the crashed container will never run
 	pulls   chan error
 	pulling bool
 }
@@ -61,7 +62,7 @@ func (s *podStory) tell(ctx context.Context, now seen) error {
 		c := pod.Containers[len(pod.Containers)-1]
 		if c.State == cri.Exited {
 			s.stage = ""
-			return s.exited(ctx, c)
+			return s.exited(ctx, c, s.outdated(pod))
 		}
 		if c.State == cri.Running && s.lasts("runs", quietRun) && s.probe != nil {
 			msg := "it runs, and does not serve yet: " + oneLine(s.probe.Error())
@@ -157,12 +158,23 @@ func (s *podStory) pulled(err error) error {
 // The words of components that have been given something they never accept.
 var hopelessWords = []string{"unknown flag:", "unknown shorthand flag", "flag provided but not defined", "invalid argument \"", "error parsing commandline arguments"}
 
-// exited tells of a container that ended, with its last words.
-func (s *podStory) exited(ctx context.Context, c cri.Container) error {
+// outdated tells whether the kubelet may still run the pod of an earlier
+// manifest: it takes a moment to see the last change, and a run that begins in
+// that moment must not judge the wanted pod by the one before.
+func (s *podStory) outdated(pod *cri.Pod) bool {
+	return pod.Created.Before(s.written) && time.Since(s.written) < noticeGrace && time.Since(s.begin) < noticeGrace
+}
+
+// exited tells of a container that ended, with its last words. The end of one
+// that will never run is an error, unless its pod is on its way out.
+func (s *podStory) exited(ctx context.Context, c cri.Container, outdated bool) error {
 	if c.ID == s.crashed {
-		return nil
+		if outdated {
+			return nil
+		}
+		return s.never
 	}
-	s.crashed = c.ID
+	s.crashed, s.never = c.ID, nil
 	s.crashes++
 	lines, err := s.runtime.Logs(ctx, c.ID, logLines)
 	if err != nil {
@@ -182,8 +194,14 @@ func (s *podStory) exited(ctx context.Context, c cri.Container) error {
 			s.hint += "; its last word: " + lines[len(lines)-1]
 		}
 	case says(hopelessWords...):
-		s.say(reconcile.Progress{Message: s.state, Lines: lines})
-		return fmt.Errorf("%s: it does not accept its arguments", s.state)
+		s.never = fmt.Errorf("%s: it does not accept its arguments", s.state)
+		if !outdated {
+			s.say(reconcile.Progress{Message: s.state, Lines: lines})
+			return s.never
+		}
+	}
+	if outdated {
+		s.state += " (the kubelet may not have seen the manifest's last change yet)"
 	}
 	if s.crashes < s.next {
 		return nil

@@ -378,8 +378,6 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 	}
 }
 
-// restart ends the component's container, and waits until the one that the
-// kubelet starts in its place serves.
 // withdraw takes the manifest away, and returns when no container runs.
 func (r *staticPodResource) withdraw(ctx context.Context) error {
 	if err := r.Files.Remove(r.Path); err != nil || r.Runtime == nil {
@@ -407,6 +405,8 @@ func (r *staticPodResource) stop(ctx context.Context) error {
 	return nil
 }
 
+// restart ends the component's container, and waits until the one that the
+// kubelet starts in its place serves.
 func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
@@ -482,6 +482,9 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 	}
 	if r.Services != nil {
 		w.services = kubeletUnderServices{r.Services}
+	}
+	if st, err := r.Files.Stat(r.Path); err == nil && st.Exists() {
+		w.written = st.ModTime
 	}
 	return w.run(ctx, say)
 }

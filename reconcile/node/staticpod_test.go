@@ -525,6 +525,52 @@ func TestStaticPodHopeless(t *testing.T) {
 	}
 }
 
+// A manifest that was put right a moment ago is not judged by the pod of the
+// one before, which the kubelet still has; one that it must have seen is.
+func TestStaticPodHopelessBefore(t *testing.T) {
+	t.Parallel()
+	c := newPodCase(t)
+	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, c.pod.Want) }
+	c.kubelet.broken = &cri.Container{State: cri.Exited, ExitCode: 1, Reason: "Error"}
+	c.kubelet.logs = []string{"Error: unknown flag: --no-such-thing"}
+	c.started(scheduler("--no-such-thing"))
+	c.kubelet.ignores = true
+	time.Sleep(20 * time.Millisecond) // the file system's time is as coarse as the kernel's ticks
+	c.write(schedulerManifest, c.pod.Want, 0o600)
+	time.AfterFunc(time.Second, func() {
+		c.kubelet.mu.Lock()
+		defer c.kubelet.mu.Unlock()
+		c.kubelet.ignores = false
+	})
+	said, err := c.apply()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(said) == 0 || !strings.Contains(said[0].Message, "may not have seen the manifest's last change yet") {
+		t.Errorf("%+v", said)
+	}
+
+	s := &podStory{
+		podWait: &podWait{runtime: c.kubelet, written: time.Now().Add(-time.Second)},
+		say:     func(reconcile.Progress) {}, begin: time.Now(),
+	}
+	container := *c.kubelet.broken
+	container.ID = "c"
+	now := seen{pods: []cri.Pod{{Created: s.written.Add(-time.Second), Containers: []cri.Container{container}}}}
+	for range 2 {
+		if err := s.tell(t.Context(), now); err != nil {
+			t.Error(err)
+		}
+	}
+	s.written = s.written.Add(-noticeGrace)
+	now.pods[0].Created = s.written.Add(-time.Second)
+	for range 2 {
+		if err := s.tell(t.Context(), now); err == nil || !strings.Contains(err.Error(), "does not accept its arguments") {
+			t.Error(err)
+		}
+	}
+}
+
 func TestStaticPodImageMissing(t *testing.T) {
 	t.Parallel()
 	c := newPodCase(t)
