@@ -18,7 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-	tokenutil "k8s.io/cluster-bootstrap/token/util"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 	netutils "k8s.io/utils/net"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
@@ -29,6 +29,8 @@ var omitted = field.OmitValueType{}
 
 // tokenID matches what may be shown of a token: its ID.
 var tokenID = regexp.MustCompile(`^([a-z0-9]{6})\.`)
+
+var tokenForm = regexp.MustCompile(bootstrapapi.BootstrapTokenPattern)
 
 // JoinConfiguration gives everything that is wrong with a configuration whose
 // static and dynamic defaults are set: the rules of behaviour catalogue §3, and
@@ -95,7 +97,7 @@ func bootstrapToken(t *kubeadm.BootstrapTokenDiscovery, at *field.Path) field.Er
 // token shows nothing of a wrong token but its ID, and that only if it looks like
 // one.
 func token(value string, at *field.Path) field.ErrorList {
-	if tokenutil.IsValidBootstrapToken(value) {
+	if tokenForm.MatchString(value) {
 		return nil
 	}
 	const detail = "must be 6 and 16 lower-case letters or digits with a dot between them"

@@ -4,15 +4,18 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	bootstrapapi "k8s.io/cluster-bootstrap/token/api"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 )
 
 // tokenGroup is what a bootstrap token may authenticate as: the API server
 // refuses any other group.
-var tokenGroup = regexp.MustCompile(`^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$`)
+// Its repetition makes it large, and few files need it.
+var tokenGroup = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(bootstrapapi.BootstrapGroupPattern) })
 
 // unmountFlags are behaviour catalogue §3's.
 var unmountFlags = []string{"MNT_FORCE", "MNT_DETACH", "MNT_EXPIRE", "UMOUNT_NOFOLLOW"}
@@ -50,7 +53,7 @@ func bootstrapTokens(tokens []kubeadm.BootstrapToken, at *field.Path) field.Erro
 			errs = append(errs, field.Invalid(at.Child("groups"), omitted, `groups, of which there is one by default, need the usage "authentication"`))
 		}
 		for i, group := range t.Groups {
-			if !tokenGroup.MatchString(group) {
+			if !tokenGroup().MatchString(group) {
 				errs = append(errs, field.Invalid(at.Child("groups").Index(i), group,
 					`must be "system:bootstrappers:" and lower-case letters, digits, colons and dashes`))
 			}
