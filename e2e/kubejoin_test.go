@@ -262,7 +262,7 @@ func indent(text string) string {
 
 // byToken is discovery by a token and pins.
 func byToken(endpoint, token string, pins ...string) string {
-	return fmt.Sprintf("bootstrapToken:\n  apiServerEndpoint: %s\n  token: %s\n  caCertHashes: [%s]\n", endpoint, token, strings.Join(pins, ", "))
+	return fmt.Sprintf("bootstrapToken:\n  apiServerEndpoint: \"%s\"\n  token: %s\n  caCertHashes: [%s]\n", endpoint, token, strings.Join(pins, ", "))
 }
 
 // configure writes a JoinConfiguration with a token of its own to /etc/join.yaml, which everybody may read, and

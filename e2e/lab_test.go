@@ -14,7 +14,7 @@ import (
 // The lab is what every other case rests on, so it is proved first, with kubeadm's own join.
 func TestLab(t *testing.T) {
 	f := use(t)
-	w := f.boot(t, "w1", lab.Worker)
+	w := f.boot(t, f.Lab, "w1", lab.Worker)
 
 	mark, err := f.cluster.Audit.Mark()
 	if err != nil {
@@ -93,7 +93,7 @@ func labControlPlanes(t *testing.T, f *fixture) {
 	}
 	f.ready(t, m)
 	f.healthy(t, first, m)
-	kubeadmWorks(t, m)
+	f.kubeadmWorks(t, m)
 	written(first, m)
 
 	t.Run("power cut", func(t *testing.T) {
@@ -121,7 +121,7 @@ func labControlPlanes(t *testing.T, f *fixture) {
 
 func TestMachine(t *testing.T) {
 	f := use(t)
-	m := f.boot(t, "w2", lab.Worker)
+	m := f.boot(t, f.Lab, "w2", lab.Worker)
 
 	t.Run("commands", func(t *testing.T) {
 		tests := []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,8 +20,9 @@ type fixture struct {
 
 	kubejoin func() error // builds and installs it, once
 	manual   sync.Once    // rights for tokens whose nodes are not approved automatically
-	workers  atomic.Int32 // that were booted
 	servers  atomic.Int32 // that were started
+
+	rootless bool // the components of its control planes run as users of their own
 
 	mu    sync.Mutex
 	taken map[string]bool // names of control planes
@@ -45,8 +47,13 @@ var bare = sync.OnceValues(func() (*fixture, error) {
 	})}, nil
 })
 
-// cluster makes a cluster of some version. Its control planes are named from cpFIRST on, and there is room for 20 of them.
-func cluster(version string, first int) (*fixture, error) {
+// cluster makes a cluster of some version. Its control planes are named from cpFIRST on, up to the next one's.
+func cluster(version string, first int, edits ...func(string) string) (*fixture, error) {
+	return clusterIn((*lab.Lab).Of, version, first, edits...)
+}
+
+// clusterIn is cluster for machines of some kind.
+func clusterIn(kind func(*lab.Lab, *lab.Base) *lab.Lab, version string, first int, edits ...func(string) string) (*fixture, error) {
 	f, err := bare()
 	if err != nil {
 		return nil, err
@@ -57,17 +64,30 @@ func cluster(version string, first int) (*fixture, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := f.Of(base)
-	c, err := l.Init(ctx, fmt.Sprint("cp", first))
+	l := kind(f.Lab, base)
+	c, err := l.Init(ctx, fmt.Sprint("cp", first), edits...)
 	return &fixture{Lab: l, cluster: c, kubejoin: f.kubejoin, taken: map[string]bool{}, first: first}, err
 }
 
-// The clusters: one whose control plane stays as it is, and two whose control planes come and go.
+// The clusters: one whose control plane stays as it is, and others whose control planes come and go.
 var (
-	shared    = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
-	shared137 = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
-	shared136 = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
+	shared     = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
+	shared137  = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
+	shared136  = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
+	ofRootless = sync.OnceValues(func() (*fixture, error) {
+		f, err := cluster(lab.DefaultVersion, 60, strings.NewReplacer("kind: ClusterConfiguration\n", "kind: ClusterConfiguration\nfeatureGates: {RootlessControlPlane: true}\n").Replace)
+		if err == nil {
+			f.rootless = true
+		}
+		return f, err
+	})
+	ipv6 = sync.OnceValues(func() (*fixture, error) {
+		return clusterIn(func(l *lab.Lab, b *lab.Base) *lab.Lab { return l.Of(b).IPv6() }, lab.DefaultVersion, 70)
+	})
 )
+
+// workers are those that were booted, in all clusters.
+var workers atomic.Int32
 
 // canary is checked when all cases have ended.
 var canary *lab.Canary
@@ -102,9 +122,9 @@ func of(t testing.TB, shared func() (*fixture, error)) *fixture {
 }
 
 // boot returns a fresh machine that ends with the test, and its Node with it.
-func (f *fixture) boot(t testing.TB, name string, role lab.Role) *lab.Machine {
+func (f *fixture) boot(t testing.TB, l *lab.Lab, name string, role lab.Role) *lab.Machine {
 	t.Helper()
-	m, err := f.Boot(t.Context(), name, role)
+	m, err := l.Boot(t.Context(), name, role)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +157,7 @@ func (f *fixture) controlPlane(t testing.TB) *lab.Machine {
 	}
 	name := f.take()
 	t.Cleanup(func() { f.give(name) })
-	m := f.boot(t, name, lab.ControlPlane)
+	m := f.boot(t, f.Lab, name, lab.ControlPlane)
 	f.cluster.Audit.Add(m)
 	t.Cleanup(func() { f.leave(t, m) })
 	return m
@@ -175,10 +195,16 @@ func (f *fixture) give(name string) {
 // nothing in the cluster's past can meet it.
 func (f *fixture) worker(t testing.TB) *lab.Machine {
 	t.Helper()
+	return f.workerOf(t, f.Lab)
+}
+
+// workerOf is worker for machines of another kind.
+func (f *fixture) workerOf(t testing.TB, l *lab.Lab) *lab.Machine {
+	t.Helper()
 	if err := f.kubejoin(); err != nil {
 		t.Fatal(err)
 	}
-	return f.boot(t, fmt.Sprint("w", 10+f.workers.Add(1)), lab.Worker)
+	return f.boot(t, l, fmt.Sprint("w", 10+workers.Add(1)), lab.Worker)
 }
 
 // must ends the test if a command failed.

@@ -2,9 +2,7 @@ package lab
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -143,24 +141,16 @@ func buildDebian(ctx context.Context) (string, error) {
 
 // buildFiles makes the layer above Debian: programs, units, configuration.
 func buildFiles(version, pause, debian, kubernetes, containerd, etcd string) (string, error) {
-	sum := sha256.New()
-	err := fs.WalkDir(rootfs, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := rootfs.ReadFile(name)
-		fmt.Fprintf(sum, "%s %d\n%s", name, len(data), data)
-		return err
-	})
+	tree, err := fs.Sub(rootfs, "rootfs")
 	if err != nil {
 		return "", err
 	}
-	recipe := []any{version, pause, debian, kubernetes, containerd, etcd, hex.EncodeToString(sum.Sum(nil)), hosts()}
+	sum, err := digestOf(tree)
+	if err != nil {
+		return "", err
+	}
+	recipe := []any{version, pause, debian, kubernetes, containerd, etcd, sum, hosts()}
 	return cached("files-"+version, recipe, func(dir string) error {
-		tree, err := fs.Sub(rootfs, "rootfs")
-		if err != nil {
-			return err
-		}
 		if err := os.CopyFS(dir, tree); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"strings"
 	"time"
@@ -28,7 +29,8 @@ type Cluster struct {
 	// CAHash is the pin of the cluster CA, as --discovery-token-ca-cert-hash takes it.
 	CAHash string
 
-	lab *Lab
+	lab      *Lab
+	endpoint string // host:port
 }
 
 // The audit policy is in the root of every machine: a control plane that joins takes these arguments over
@@ -46,7 +48,7 @@ nodeRegistration:
 apiVersion: kubeadm.k8s.io/v1beta4
 kind: ClusterConfiguration
 kubernetesVersion: v%s
-controlPlaneEndpoint: %s:6443
+controlPlaneEndpoint: "%s"
 networking:
   podSubnet: 10.88.0.0/16
 apiServer:
@@ -73,17 +75,25 @@ failCgroupV1: false
 `
 
 // Init boots a machine and makes it the first control plane of a cluster: about 15 s. The cluster
-// has no kube-proxy and no DNS; its nodes turn Ready through the bridge network of the machines' root.
-func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
+// has no kube-proxy and no DNS; its nodes turn Ready through the bridge network of the machines' root. Where the lab is of
+// IPv6, so is the cluster, and its endpoint is an address. Edits change the configuration that kubeadm gets.
+func (l *Lab) Init(ctx context.Context, name string, edits ...func(string) string) (*Cluster, error) {
 	m, err := l.Boot(ctx, name, ControlPlane)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{ControlPlane: m, Audit: &Audit{}, CertificateKey: newCertificateKey(), lab: l}
+	c := &Cluster{ControlPlane: m, Audit: &Audit{}, CertificateKey: newCertificateKey(), lab: l, endpoint: name + ":6443"}
+	if l.network == network6 {
+		c.endpoint = m.HostPort("6443")
+		edits = append(edits, strings.NewReplacer("podSubnet: 10.88.0.0/16", "podSubnet: fd00:88::/56\n  serviceSubnet: fd00:96::/112").Replace)
+	}
 	token := newToken()
 	l.Canary.Add("certificate key", c.CertificateKey)
 	l.Canary.Add("bootstrap token", token)
-	config := fmt.Sprintf(initConfig, token, c.CertificateKey, m.Address, name, l.base.Version, name)
+	config := fmt.Sprintf(initConfig, token, c.CertificateKey, m.Address, name, l.base.Version, c.endpoint)
+	for _, edit := range edits {
+		config = edit(config)
+	}
 	if err := m.WriteFile("/root/init.yaml", []byte(config), 0o600); err != nil {
 		return nil, err
 	}
@@ -95,7 +105,7 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	}
 	c.Audit.Add(m)
 	c.Audit.sentinel = func(ctx context.Context, server *Machine, path string) error {
-		return m.Run(ctx, "timeout 10 kubectl --server=https://"+server.Address+":6443 get --raw "+path).Err()
+		return m.Run(ctx, "timeout 10 kubectl --server=https://"+server.HostPort("6443")+" get --raw "+path).Err()
 	}
 	if err := c.LearnSecrets(ctx, m); err != nil {
 		return nil, err
@@ -164,7 +174,7 @@ func (c *Cluster) JoinCommand(ctx context.Context) (string, error) {
 }
 
 // Endpoint is the API server's host:port, as machines reach it.
-func (c *Cluster) Endpoint() string { return c.ControlPlane.Name + ":6443" }
+func (c *Cluster) Endpoint() string { return c.endpoint }
 
 // KubeadmJoin joins a worker with kubeadm, for cases that compare with it or take its nodes over.
 func (c *Cluster) KubeadmJoin(ctx context.Context, m *Machine) error {
@@ -234,4 +244,57 @@ func (c *Cluster) LearnSecrets(ctx context.Context, m *Machine) error {
 		}
 	}
 	return nil
+}
+
+// SignElsewhere puts all certificates and kubeconfigs of a control plane onto a machine that is to become one, and none of
+// the keys that signed them: kubeadm signs on the first control plane.
+func (c *Cluster) SignElsewhere(ctx context.Context, m *Machine) error {
+	const dir = "/root/signed"
+	config := fmt.Sprintf(`apiVersion: kubeadm.k8s.io/v1beta4
+kind: InitConfiguration
+localAPIEndpoint:
+  advertiseAddress: %s
+nodeRegistration:
+  name: %s
+---
+apiVersion: kubeadm.k8s.io/v1beta4
+kind: ClusterConfiguration
+kubernetesVersion: v%s
+controlPlaneEndpoint: "%s"
+certificatesDir: %s/pki
+`, m.Address, m.Name, c.lab.base.Version, c.endpoint, dir)
+	if err := c.ControlPlane.WriteFile("/root/sign.yaml", []byte(config), 0o600); err != nil {
+		return err
+	}
+	script := strings.NewReplacer("DIR", dir).Replace(`set -e
+		rm -rf DIR; mkdir -p DIR/pki/etcd; cd /etc/kubernetes/pki
+		cp ca.* front-proxy-ca.* sa.* DIR/pki/; cp etcd/ca.* DIR/pki/etcd/
+		kubeadm init phase certs all --config=/root/sign.yaml
+		for name in admin controller-manager scheduler; do
+			kubeadm init phase kubeconfig $name --config=/root/sign.yaml --kubeconfig-dir=DIR
+		done
+		find DIR -name ca.key -delete -o -name front-proxy-ca.key -delete
+		cd DIR; find . -type f`)
+	res := c.ControlPlane.RunSecret(ctx, script)
+	if err := res.Err(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(res.Stdout) {
+		name, ok := strings.CutPrefix(strings.TrimSpace(line), "./")
+		if !ok {
+			continue // kubeadm's own words
+		}
+		data, err := c.ControlPlane.ReadFile(dir + "/" + name)
+		if err != nil {
+			return err
+		}
+		mode := fs.FileMode(0o600)
+		if strings.HasSuffix(name, ".crt") || strings.HasSuffix(name, ".pub") {
+			mode = 0o644
+		}
+		if err := m.WriteFile("/etc/kubernetes/"+name, data, mode); err != nil {
+			return err
+		}
+	}
+	return c.ControlPlane.RunSecret(ctx, "rm -rf "+dir+" /root/sign.yaml").Err()
 }

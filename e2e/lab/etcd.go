@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,8 +36,11 @@ func (m Member) String() string {
 
 const (
 	etcdPKI = "/etc/kubernetes/pki/etcd"
-	etcdctl = "etcdctl --endpoints=https://127.0.0.1:2379 --cacert=" + etcdPKI + "/ca.crt --cert=" + etcdPKI + "/server.crt --key=" + etcdPKI + "/server.key "
+	etcdctl = "etcdctl --endpoints=https://%s --cacert=" + etcdPKI + "/ca.crt --cert=" + etcdPKI + "/server.crt --key=" + etcdPKI + "/server.key "
 )
+
+// etcdClient is where a machine's own member serves the machine.
+func (m *Machine) etcdClient() string { return net.JoinHostPort(m.loopback(), "2379") }
 
 // Etcdctl runs etcdctl on the first control plane, against its own member unless the arguments name others.
 func (c *Cluster) Etcdctl(ctx context.Context, args string) Result {
@@ -44,7 +48,9 @@ func (c *Cluster) Etcdctl(ctx context.Context, args string) Result {
 }
 
 // Etcdctl runs etcdctl on a control plane.
-func Etcdctl(ctx context.Context, m *Machine, args string) Result { return m.Run(ctx, etcdctl+args) }
+func Etcdctl(ctx context.Context, m *Machine, args string) Result {
+	return m.Run(ctx, fmt.Sprintf(etcdctl, m.etcdClient())+args)
+}
 
 // Members returns etcd's members in the order of their names.
 func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
@@ -82,8 +88,8 @@ func (c *Cluster) Healthy(ctx context.Context, machines ...*Machine) error {
 		got = append(got, fmt.Sprintf("%s %s learner:%t", m.Name, m.Peer, m.Learner))
 	}
 	for _, m := range machines {
-		want = append(want, fmt.Sprintf("%s https://%s:2380 learner:false", m.Name, m.Address))
-		endpoints = append(endpoints, "https://"+m.Address+":2379")
+		want = append(want, fmt.Sprintf("%s https://%s learner:false", m.Name, m.HostPort("2380")))
+		endpoints = append(endpoints, "https://"+m.HostPort("2379"))
 	}
 	slices.Sort(got)
 	slices.Sort(want)
@@ -113,7 +119,7 @@ func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
 		return err
 	}
 	for _, member := range members {
-		if member.Peer != "https://"+m.Address+":2380" {
+		if member.Peer != "https://"+m.HostPort("2380") {
 			continue
 		}
 		// A member that has just become a voter is not removed before it is connected for 5 s.
@@ -141,7 +147,7 @@ while :; do
 	n=$((n + 1))
 	key=$(printf '%%s/%%06d' %s $n | base64 -w0)
 	if out=$(curl --silent --show-error --fail --max-time 3 --cacert %[2]s/ca.crt --cert %[2]s/server.crt --key %[2]s/server.key \
-		--data "{\"key\":\"$key\",\"value\":\"$key\"}" https://127.0.0.1:2379/v3/kv/put 2>&1); then out=done; fi
+		--data "{\"key\":\"$key\",\"value\":\"$key\"}" https://%[3]s/v3/kv/put 2>&1); then out=done; fi
 	echo "$n ${EPOCHREALTIME/./} ${out//$'\n'/ }"
 	sleep 0.2
 done`
@@ -150,7 +156,7 @@ done`
 func (c *Cluster) Write(ctx context.Context) (*Writer, error) {
 	w := &Writer{cluster: c, prefix: "lab-" + newToken()[:6]}
 	var err error
-	if w.process, err = c.ControlPlane.Start(ctx, "root", fmt.Sprintf(writes, w.prefix, etcdPKI)); err != nil {
+	if w.process, err = c.ControlPlane.Start(ctx, "root", fmt.Sprintf(writes, w.prefix, etcdPKI, c.ControlPlane.etcdClient())); err != nil {
 		return nil, err
 	}
 	return w, poll(ctx, 30*time.Second, func() error {

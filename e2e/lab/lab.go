@@ -10,8 +10,17 @@ import (
 	"sync"
 )
 
-// The network of a lab. Every lab has it to itself, in a network namespace of its own.
-const gateway = "10.77.0.1"
+// network is one of a lab. Every lab has its networks to itself, in a network namespace of its own.
+type network struct {
+	gateway string
+	bits    int    // of the prefix
+	host    string // format of a machine's address
+}
+
+var (
+	network4 = network{"10.77.0.1", 24, "10.77.0.%d"}
+	network6 = network{"fd00:77::1", 64, "fd00:77::%x"}
+)
 
 // kinds of machines by what their names begin with: how many there can be, and what is added to a machine's number to be the
 // last byte of its address.
@@ -22,23 +31,23 @@ var kinds = []struct {
 
 // address returns the address of a machine: names and addresses are fixed, so that /etc/hosts is the
 // same everywhere from the beginning and never written again.
-func address(name string) (string, error) {
+func (n network) address(name string) (string, error) {
 	for _, k := range kinds {
-		var n int
-		if _, err := fmt.Sscanf(name, k.name+"%d", &n); err == nil && name == fmt.Sprint(k.name, n) && n > 0 && n <= k.most {
-			return fmt.Sprintf("10.77.0.%d", k.first+n), nil
+		var number int
+		if _, err := fmt.Sscanf(name, k.name+"%d", &number); err == nil && name == fmt.Sprint(k.name, number) && number > 0 && number <= k.most {
+			return fmt.Sprintf(n.host, k.first+number), nil
 		}
 	}
 	return "", fmt.Errorf("machine %q: machines are named cp1 to cp89 and w1 to w149", name)
 }
 
-// hosts is /etc/hosts of every machine.
+// hosts is /etc/hosts of every machine. Only IPv4 has names.
 func hosts() string {
 	var b strings.Builder
 	b.WriteString("127.0.0.1 localhost\n::1 localhost ip6-localhost\n")
 	for _, k := range kinds {
 		for n := 1; n <= k.most; n++ {
-			fmt.Fprintf(&b, "10.77.0.%d %s%d\n", k.first+n, k.name, n)
+			fmt.Fprintf(&b, network4.host+" %s%d\n", k.first+n, k.name, n)
 		}
 	}
 	return b.String()
@@ -49,9 +58,10 @@ type Lab struct {
 	// Canary holds every secret the lab knows of and every output it saw.
 	Canary *Canary
 
-	base  *Base
-	run   string // directory
-	netns string // name
+	base    *Base
+	run     string // directory
+	netns   string // name
+	network network
 	*inventory
 }
 
@@ -69,12 +79,13 @@ func New(ctx context.Context, base *Base) (*Lab, error) {
 	if run == "" {
 		return nil, errors.New("not started by lab.Main: nothing would take the lab down")
 	}
-	l := &Lab{Canary: &Canary{}, base: base, run: run, netns: prefix(run), inventory: &inventory{machines: map[string]*Machine{}}}
+	l := &Lab{Canary: &Canary{}, base: base, run: run, netns: prefix(run), network: network4, inventory: &inventory{machines: map[string]*Machine{}}}
 	for _, args := range [][]string{
 		{"netns", "add", l.netns},
 		{"-n", l.netns, "link", "set", "lo", "up"},
 		{"-n", l.netns, "link", "add", "br0", "type", "bridge"},
-		{"-n", l.netns, "address", "add", gateway + "/24", "dev", "br0"},
+		{"-n", l.netns, "address", "add", fmt.Sprintf("%s/%d", network4.gateway, network4.bits), "dev", "br0"},
+		{"-n", l.netns, "address", "add", fmt.Sprintf("%s/%d", network6.gateway, network6.bits), "dev", "br0", "nodad"},
 		{"-n", l.netns, "link", "set", "br0", "up"},
 	} {
 		if _, err := host(ctx, "ip", args...); err != nil {
@@ -89,6 +100,13 @@ func New(ctx context.Context, base *Base) (*Lab, error) {
 func (l *Lab) Of(base *Base) *Lab {
 	other := *l
 	other.base = base
+	return &other
+}
+
+// IPv6 returns the same lab for machines that have no address but one of IPv6.
+func (l *Lab) IPv6() *Lab {
+	other := *l
+	other.network = network6
 	return &other
 }
 

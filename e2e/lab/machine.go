@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +24,7 @@ import (
 // Machine is a booted Debian with systemd, containerd and a kubelet that waits to be configured.
 type Machine struct {
 	Name    string // and host name
-	Address string // IPv4
+	Address string // IPv4, or IPv6 where the lab is of that family
 
 	lab    *Lab
 	leader int           // PID of its systemd, on the host
@@ -38,7 +39,7 @@ func machineName(run, name string) string { return name + "-" + filepath.Base(ru
 func (l *Lab) Boot(ctx context.Context, name string, role Role) (*Machine, error) {
 	m := &Machine{Name: name, lab: l}
 	var err error
-	if m.Address, err = address(name); err != nil {
+	if m.Address, err = l.network.address(name); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
@@ -92,7 +93,7 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 	for name, text := range map[string]string{
 		"etc/hostname":    m.Name + "\n",
 		"etc/machine-id":  hex.EncodeToString(id) + "\n",
-		"etc/lab/address": "ADDRESS=" + m.Address + "\n",
+		"etc/lab/address": fmt.Sprintf("ADDRESS=%s/%d\nGATEWAY=%s\n", m.Address, m.lab.network.bits, m.lab.network.gateway),
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			return err
@@ -195,6 +196,17 @@ func (m *Machine) Reboot(ctx context.Context) error {
 		// With --keep-unit, systemd-nspawn leaves starting it again to whoever started it.
 		return m.powerOn(ctx)
 	})
+}
+
+// HostPort is a port of the machine, as others reach it.
+func (m *Machine) HostPort(port string) string { return net.JoinHostPort(m.Address, port) }
+
+// loopback is the address of the machine that only itself reaches, of the family of its other one.
+func (m *Machine) loopback() string {
+	if m.lab.network == network6 {
+		return "::1"
+	}
+	return "127.0.0.1"
 }
 
 // CutPower ends the machine as if its power was cut; what it wrote stays, also what it did not tell its disk to keep.

@@ -1,0 +1,101 @@
+package e2e
+
+import (
+	"path"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// ofUsers are the lines of a manifest that make a component run as a user of its own.
+var ofUsers = regexp.MustCompile(`(?m)^- +(securityContext:|allowPrivilegeEscalation: false|capabilities:|(add|drop):|- (ALL|NET_BIND_SERVICE|\d+)|runAs(User|Group): \d+|supplementalGroups:)$`)
+
+// Control planes whose components run as users of their own: what kubejoin makes is what kubeadm makes, and each file is its
+// reader's.
+func TestRootlessControlPlane(t *testing.T) {
+	t.Parallel()
+	f := of(t, ofRootless)
+	t.Run("adopted", func(t *testing.T) { adopted(t, f) })
+	t.Run("joined", func(t *testing.T) {
+		first, m := f.cluster.ControlPlane, f.controlPlane(t)
+		f.configureControlPlane(t, m)
+		f.becomes(t, m)
+		f.healthy(t, first, m)
+		f.kubeadmWorks(t, m)
+		for _, name := range []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "etcd"} {
+			const user = "ps -o uid= -C "
+			if r := must(t, m.Run(t.Context(), user+name)); strings.TrimSpace(r.Stdout) == "0" {
+				t.Errorf("%s runs as root", name)
+			}
+		}
+		// A file that its reader cannot read any more is given back to it.
+		must(t, m.Run(t.Context(), "chown root:root /etc/kubernetes/scheduler.conf /etc/kubernetes/pki/sa.key"))
+		s := run(t, m, "root", plan, 2)
+		for _, address := range []string{"kubeconfig:/etc/kubernetes/scheduler.conf", "file:/etc/kubernetes/pki/sa.key"} {
+			if c := s.change(address); len(c.Fields) != 1 || c.Fields[0].Path != "owner" {
+				t.Errorf("%s: %+v", address, c)
+			}
+		}
+		f.becomes(t, m)
+		f.healthy(t, first, m)
+	})
+}
+
+// A cluster whose machines have no address but one of IPv6, named by literals.
+func TestIPv6(t *testing.T) {
+	t.Parallel()
+	f := of(t, ipv6)
+	t.Run("a worker", func(t *testing.T) {
+		m := f.worker(t)
+		f.configure(t, m)
+		run(t, m, "root", apply, 0)
+		f.ready(t, m)
+		f.inSync(t, m)
+	})
+	t.Run("adopted", func(t *testing.T) { adopted(t, f) })
+	t.Run("one becomes three, one at a time", func(t *testing.T) { oneBecomesThree(t, f) })
+}
+
+// A control plane that has no CA's key, on purpose: all that it would sign was signed elsewhere.
+func externalCA(t *testing.T, f *fixture) {
+	first, m := f.cluster.ControlPlane, f.controlPlane(t)
+	must(t, m.Run(t.Context(), "systemctl stop kubelet"))
+	if err := f.cluster.SignElsewhere(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	withKey := "  certificateKey: " + f.cluster.CertificateKey + "\n"
+	f.configureControlPlane(t, m)
+	config, err := m.ReadFile("/etc/join.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.WriteFile("/etc/join.yaml", []byte(strings.Replace(string(config), withKey, "", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// Whatever is missing is named, and nobody makes a CA.
+	for _, name := range []string{"/etc/kubernetes/pki/apiserver.crt", "/etc/kubernetes/scheduler.conf", "/etc/kubernetes/pki/etcd/peer.key"} {
+		kept := "/root/" + path.Base(name)
+		must(t, m.Run(t.Context(), "mv "+name+" "+kept))
+		if s := f.refused(t, m, 4); !strings.Contains(s.String(), name) {
+			t.Errorf("%s is not named:\n%s", name, s)
+		}
+		must(t, m.Run(t.Context(), "mv "+kept+" "+name))
+	}
+	must(t, m.Run(t.Context(), "chmod 0644 /etc/kubernetes/admin.conf"))
+
+	f.becomes(t, m)
+	f.healthy(t, first, m)
+	must(t, m.Run(t.Context(), "! find /etc/kubernetes/pki -name ca.key -o -name front-proxy-ca.key | grep . && stat -c %a /etc/kubernetes/admin.conf | grep -x 600"))
+
+	// What only the CA could mend is a finding, and not a change.
+	const name = "/etc/kubernetes/pki/apiserver-kubelet-client.crt"
+	must(t, m.Run(t.Context(), "cp "+name+" /root/kept && truncate -s 0 "+name))
+	var s said
+	f.unchanged(t, m, func() { s = run(t, m, "root", plan, 4) })
+	if len(s.steps()) != 0 || !s.found("ExternalCA", "certificate:"+name) {
+		t.Errorf("not found:\n%s", s)
+	}
+	must(t, m.Run(t.Context(), "cp /root/kept "+name))
+	f.converged(t, m)
+}
