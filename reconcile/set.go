@@ -212,7 +212,7 @@ func (s *Set) Apply(ctx context.Context, c *Computed, allow []string, tell func(
 			}
 			if err := s.applyOne(run, change, c.view, allow, emit); err != nil {
 				errs[i] = err
-				cancel(err)
+				cancel(stopped{change.Address, ctx})
 			}
 		})
 	}
@@ -221,6 +221,26 @@ func (s *Set) Apply(ctx context.Context, c *Computed, allow []string, tell func(
 		return err
 	}
 	return ctx.Err()
+}
+
+// stopped is why a change that is under way ends: another one failed.
+type stopped struct {
+	failed Address
+	outer  context.Context // of the Apply
+}
+
+func (s stopped) Error() string { return "stopped, because " + string(s.failed) + " failed" }
+
+// Is makes it a cancellation: whoever failed has told why.
+func (s stopped) Is(target error) bool { return target == context.Canceled }
+
+// Stopped tells whether the context that a resource's Apply was given ended
+// because another change failed, and not because whoever called for it gave up.
+// What cannot be left as it is goes on with the context that it returns.
+func Stopped(ctx context.Context) (outer context.Context, yes bool) {
+	var s stopped
+	yes = errors.As(context.Cause(ctx), &s)
+	return s.outer, yes
 }
 
 func (s *Set) applyOne(ctx context.Context, planned Change, v *view, allow []string, emit func(Event)) error {

@@ -53,8 +53,18 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		cp.PKI.Owners, cp.PKI.After = Owners(cp.Pods.Cluster, cp.Pods.Users), []reconcile.Address{ControlPlaneUsers}
 	}
 	if cp.PKI.Shared != nil {
-		certificates = pkiResources(cp.PKI, p)
-		out = append(out, certificates...)
+		_, serves := cp.Pods.Recorded[staticpod.APIServer]
+		if serves {
+			// Its port or address may change: who asks it is turned to the new one
+			// when it serves there, and stays with the old one if it never does.
+			cp.PKI.KubeconfigsAfter = []reconcile.Address{StaticPodAddress(staticpod.APIServer)}
+		}
+		var kubeconfigs []reconcile.Resource
+		certificates, kubeconfigs = pkiResources(cp.PKI, p)
+		out = slices.Concat(out, certificates, kubeconfigs)
+		if !serves {
+			certificates = append(certificates, kubeconfigs...)
+		}
 	}
 	var manifests []reconcile.Address
 	var images []string

@@ -56,6 +56,7 @@ type podWait struct {
 	runtime  Runtime // may be nil
 	services servicesOf
 	timeout  time.Duration
+	limit    string // where the timeout comes from
 	// written is when the manifest was last written; zero if that is not known.
 	written time.Time
 	// fresh picks the sandboxes, and their containers, that count: after a
@@ -136,7 +137,7 @@ func (w *podWait) run(ctx context.Context, say func(reconcile.Progress)) error {
 			if last == nil {
 				last = errors.New("the kubelet has not replaced the pod")
 			}
-			return w.unhealthy(fmt.Errorf("does not serve after %s (timeouts.controlPlaneComponentHealthCheck): %w", w.timeout, last), story)
+			return w.unhealthy(fmt.Errorf("does not serve after %s (%s): %w", w.timeout, w.limit, last), story)
 		}
 	}
 }

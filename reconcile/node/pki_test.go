@@ -143,9 +143,10 @@ func (m *pkiMachine) set() *reconcile.Set {
 	m.shared = shared
 	leaves, _, err := pki.Leaves(m.in)
 	m.must(err)
-	set, err := reconcile.NewSet(pkiResources(PKI{Shared: shared, Leaves: leaves, Kubeconfigs: pki.Kubeconfigs(m.in), Algorithm: "ECDSA-P256",
+	certificates, kubeconfigs := pkiResources(PKI{Shared: shared, Leaves: leaves, Kubeconfigs: pki.Kubeconfigs(m.in), Algorithm: "ECDSA-P256",
 		Validity: 365 * 24 * time.Hour, RenewBefore: pki.DefaultRenewBefore, AnyOwner: os.Geteuid() != 0},
-		Ports{Files: m.files, Now: func() time.Time { return m.now }})...)
+		Ports{Files: m.files, Now: func() time.Time { return m.now }})
+	set, err := reconcile.NewSet(slices.Concat(certificates, kubeconfigs)...)
 	m.must(err)
 	return set
 }
@@ -483,13 +484,18 @@ func TestCertificatesComeAfterTheirCA(t *testing.T) {
 	m.must(err)
 	leaves, _, err := pki.Leaves(m.in)
 	m.must(err)
-	for _, r := range pkiResources(PKI{Shared: shared, Leaves: leaves, Kubeconfigs: pki.Kubeconfigs(m.in)}, Ports{Files: m.files, Now: time.Now}) {
+	apiServer := StaticPodAddress("kube-apiserver")
+	certificates, kubeconfigs := pkiResources(PKI{Shared: shared, Leaves: leaves, Kubeconfigs: pki.Kubeconfigs(m.in), KubeconfigsAfter: []reconcile.Address{apiServer}},
+		Ports{Files: m.files, Now: time.Now})
+	for _, r := range slices.Concat(certificates, kubeconfigs) {
 		want := []reconcile.Address(nil)
 		switch r.Address() {
 		case CertificateAddress(pkiDir + "etcd/peer.crt"), CertificateAddress(pkiDir + "apiserver-etcd-client.crt"):
 			want = []reconcile.Address{FileAddress(pkiDir + "etcd/ca.crt"), FileAddress(pkiDir + "etcd/ca.key")}
-		case KubeconfigAddress(pki.AdminConf), CertificateAddress(pkiDir + "apiserver.crt"):
+		case CertificateAddress(pkiDir + "apiserver.crt"):
 			want = []reconcile.Address{FileAddress(pkiDir + "ca.crt"), FileAddress(pkiDir + "ca.key")}
+		case KubeconfigAddress(pki.AdminConf):
+			want = []reconcile.Address{FileAddress(pkiDir + "ca.crt"), FileAddress(pkiDir + "ca.key"), apiServer}
 		default:
 			if r.Address().Kind() != "file" {
 				continue

@@ -28,6 +28,8 @@ type PKI struct {
 	Owners map[string]Owner
 	// After is what must be so before a file is given to its owner.
 	After []reconcile.Address
+	// KubeconfigsAfter is what the kubeconfigs come after, too.
+	KubeconfigsAfter []reconcile.Address
 	// AnyOwner leaves the owners of files alone.
 	AnyOwner bool
 }
@@ -41,8 +43,7 @@ type Owner struct {
 // pkiResources are the files of a PKI as things that can observe and apply
 // themselves. Keys are made by each of them, so that the engine makes them side
 // by side.
-func pkiResources(p PKI, ports Ports) []reconcile.Resource {
-	var out []reconcile.Resource
+func pkiResources(p PKI, ports Ports) (certificates, kubeconfigs []reconcile.Resource) {
 	authorities := map[pki.Authority][]reconcile.Address{}
 	for _, f := range p.Shared.Files {
 		r := &sharedResource{want: f, owner: p.owner(f.Path, f.Mode), files: ports.Files, after: p.After}
@@ -51,7 +52,7 @@ func pkiResources(p PKI, ports Ports) []reconcile.Resource {
 				r.notes = append(r.notes, n.Text)
 			}
 		}
-		out = append(out, r)
+		certificates = append(certificates, r)
 		if f.Authority != "" {
 			authorities[f.Authority] = append(authorities[f.Authority], r.Address())
 		}
@@ -61,14 +62,14 @@ func pkiResources(p PKI, ports Ports) []reconcile.Resource {
 			threshold: pki.Threshold(p.RenewBefore, p.Validity), now: ports.Now}
 	}
 	for _, l := range p.Leaves {
-		out = append(out, &certificateResource{want: l, signer: signing(l.Authority), files: ports.Files, after: slices.Concat(p.After, authorities[l.Authority]),
+		certificates = append(certificates, &certificateResource{want: l, signer: signing(l.Authority), files: ports.Files, after: slices.Concat(p.After, authorities[l.Authority]),
 			certOwner: p.owner(l.CertPath, 0o644), keyOwner: p.owner(l.KeyPath, 0o600)})
 	}
 	for _, k := range p.Kubeconfigs {
-		out = append(out, &kubeconfigResource{want: k, signer: signing(pki.ClusterCA), files: ports.Files,
-			after: slices.Concat(p.After, authorities[pki.ClusterCA]), owner: p.owner(k.Path, 0o600)})
+		kubeconfigs = append(kubeconfigs, &kubeconfigResource{want: k, signer: signing(pki.ClusterCA), files: ports.Files,
+			after: slices.Concat(p.After, authorities[pki.ClusterCA], p.KubeconfigsAfter), owner: p.owner(k.Path, 0o600)})
 	}
-	return out
+	return certificates, kubeconfigs
 }
 
 func (p PKI) owner(path string, mode fs.FileMode) Owner {

@@ -33,6 +33,10 @@ func PodRestart(component string) reconcile.Disruption {
 const (
 	manifestMode    = fs.FileMode(0o600)
 	manifestDirMode = fs.FileMode(0o700)
+	// afterFailure is how long a changed pod may take to serve when another
+	// change has failed: the API server's takes up to 20 s, and what needs an API
+	// server as long again.
+	afterFailure = 45 * time.Second
 	// stopGrace is the kubelet's own grace for a pod that names none.
 	stopGrace = 30 * time.Second
 	// probeAgain is the pause before a component that did not answer is asked
@@ -347,8 +351,20 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 		return err
 	}
 	err = r.wait(ctx, notAmong(before), say)
-	if err == nil || ctx.Err() != nil {
+	if outer, yes := reconcile.Stopped(ctx); err != nil && yes {
+		// This manifest is as new as the one that failed, and nobody else would
+		// find out whether it has to be put back.
+		say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
+		ctx = outer
+		w := r.waiting(r.Health, notAmong(before))
+		w.timeout, w.limit = min(w.timeout, afterFailure), "as another change failed"
+		err = w.run(ctx, say)
+	}
+	if ctx.Err() != nil {
 		return err
+	}
+	if err == nil {
+		return nil
 	}
 	if !o.asked || o.health != nil {
 		return fault.New(fault.Unhealthy, "%w; the previous manifest did not serve either, and is not put back", err).WithHint("%s", fault.HintOf(err))
@@ -476,9 +492,13 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 	if r.FilesOnly || r.NoHealth {
 		return nil
 	}
-	w := podWait{
+	return r.waiting(health, fresh).run(ctx, say)
+}
+
+func (r *staticPodResource) waiting(health func(context.Context) error, fresh func([]cri.Pod) []cri.Pod) *podWait {
+	w := &podWait{
 		name: r.Name, pod: r.podName(), path: r.Path, images: podImages(r.Want),
-		health: health, runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
+		health: health, runtime: r.Runtime, timeout: r.Timeout, limit: "timeouts.controlPlaneComponentHealthCheck", fresh: fresh,
 	}
 	if r.Services != nil {
 		w.services = kubeletUnderServices{r.Services}
@@ -486,7 +506,7 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 	if st, err := r.Files.Stat(r.Path); err == nil && st.Exists() {
 		w.written = st.ModTime
 	}
-	return w.run(ctx, say)
+	return w
 }
 
 // joined adds to an unhealthy component's error that the node is one already.

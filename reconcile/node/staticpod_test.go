@@ -614,7 +614,7 @@ func TestStaticPodJoinedUnhealthy(t *testing.T) {
 	}
 }
 
-// Another resource's failure, or the user, ends the wait: nothing is put back.
+// The user ends the wait, and nothing is put back.
 func TestStaticPodInterrupted(t *testing.T) {
 	t.Parallel()
 	c := newPodCase(t)
@@ -626,10 +626,43 @@ func TestStaticPodInterrupted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	time.AfterFunc(time.Second, func() { cancel(fault.New(fault.Unhealthy, "another's")) })
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(time.Second, cancel)
 	if err := set.Apply(ctx, p, nil, func(reconcile.Event) {}); !errors.Is(err, context.Canceled) || c.read() != string(c.pod.Want) {
 		t.Errorf("%v", err)
+	}
+}
+
+// When another change fails, a pod that was changed at the same time is still
+// waited for: it serves, or its manifest is put back as well.
+func TestStaticPodAnotherFails(t *testing.T) {
+	t.Parallel()
+	for name, serves := range map[string]bool{"serves": true, "does not serve": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newPodCase(t)
+			old := scheduler("--leader-elect=false")
+			c.started(old)
+			late := time.Now().Add(time.Second)
+			c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) || serves && time.Now().After(late) }
+			c.pod.Timeout = 2 * time.Second
+			set, err := reconcile.NewSet(StaticPodResource(c.pod), &changing{address: "file:/x", err: fault.New(fault.Unhealthy, "x is broken"), write: func() { <-time.After(300 * time.Millisecond) }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := set.Compute(t.Context())
+			if err != nil || len(p.Changes) != 2 {
+				t.Fatalf("%+v, %v", p, err)
+			}
+			err = set.Apply(t.Context(), p, nil, func(reconcile.Event) {})
+			if err == nil || !strings.Contains(err.Error(), "x is broken") {
+				t.Fatal(err)
+			}
+			back := strings.Contains(err.Error(), "the previous manifest is back in place")
+			if back == serves || (c.read() == string(old)) == serves {
+				t.Errorf("%v\n%s", err, c.read())
+			}
+		})
 	}
 }
 
@@ -638,6 +671,7 @@ type changing struct {
 	address reconcile.Address
 	fields  []reconcile.Field
 	write   func()
+	err     error // of Apply
 	done    bool
 }
 
@@ -647,7 +681,7 @@ func (r *changing) Observe(context.Context) (reconcile.Observation, error) { ret
 func (r *changing) Apply(context.Context, reconcile.Change, reconcile.View, func(reconcile.Progress)) error {
 	r.done = true
 	r.write()
-	return nil
+	return r.err
 }
 
 func (r *changing) Change(reconcile.Observation, reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
