@@ -33,6 +33,7 @@ func TestControlPlane(t *testing.T) {
 		{"another member joins", anotherLearner},
 		{"a learner of its own is left", ownLearner},
 		{"an external CA", externalCA},
+		{"changed", changedControlPlane},
 		{"refused", refusedControlPlane},
 		{"broken", brokenControlPlane},
 		{"interrupted", interrupted},

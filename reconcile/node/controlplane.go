@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -121,6 +123,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			Consent:   addressConsent(cp, pod),
 			Render:    render,
 			Health:    func(ctx context.Context) error { return cp.Health(ctx, pod) },
+			Served:    served(cp, pod),
 			RestartOn: readAtStart(pod.Name, cp.Pods.Cluster),
 			After:     after,
 			Begins:    begins,
@@ -170,6 +173,21 @@ func addressConsent(cp *ControlPlane, pod staticpod.Pod) func(existing []byte) (
 			return summary, allowIdentity
 		}
 		return summary + ", and etcd gets another member for this one", allowMember
+	}
+}
+
+// served asks the component of another manifest.
+func served(cp *ControlPlane, pod staticpod.Pod) func(ctx context.Context, manifest []byte) error {
+	return func(ctx context.Context, manifest []byte) error {
+		existing, err := staticpod.Decode(manifest)
+		if err != nil {
+			return err
+		}
+		if existing.Name != pod.Name {
+			return errors.New("the manifest is that of " + strconv.Quote(existing.Name))
+		}
+		pod.Pod = existing
+		return cp.Health(ctx, pod)
 	}
 }
 

@@ -57,6 +57,8 @@ type podWait struct {
 	services servicesOf
 	timeout  time.Duration
 	limit    string // where the timeout comes from
+	// patience is how many exits of a container are enough to give up; 0: none.
+	patience int
 	// written is when the manifest was last written; zero if that is not known.
 	written time.Time
 	// fresh picks the sandboxes, and their containers, that count: after a

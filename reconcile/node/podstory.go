@@ -203,6 +203,9 @@ func (s *podStory) exited(ctx context.Context, c cri.Container, outdated bool) e
 	if outdated {
 		s.state += " (the kubelet may not have seen the manifest's last change yet)"
 	}
+	if s.patience > 0 && s.crashes >= s.patience && !outdated {
+		return errors.New(s.state)
+	}
 	if s.crashes < s.next {
 		return nil
 	}

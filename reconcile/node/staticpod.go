@@ -37,6 +37,9 @@ const (
 	// change has failed: the API server's takes up to 20 s, and what needs an API
 	// server as long again.
 	afterFailure = 45 * time.Second
+	// patience is how often the container of a changed pod may exit before what
+	// did serve is put back. With the kubelet's pauses that takes about a minute.
+	patience = 4
 	// stopGrace is the kubelet's own grace for a pod that names none.
 	stopGrace = 30 * time.Second
 	// probeAgain is the pause before a component that did not answer is asked
@@ -67,6 +70,9 @@ type StaticPod struct {
 	Render func(context.Context) ([]byte, error)
 	// Health asks the component once; nil means that it serves.
 	Health func(context.Context) error
+	// Served asks the component of another manifest, which may serve elsewhere.
+	// May be nil if it does not.
+	Served func(ctx context.Context, manifest []byte) error
 	// RestartOn are files that the component reads only when it starts
 	// ("kubeconfig:/etc/kubernetes/scheduler.conf"): a newer one than the
 	// running container is a reason to start it again.
@@ -109,7 +115,8 @@ type staticPodObservation struct {
 	file fileObservation
 	// wants are the images of the wanted pod.
 	wants []string
-	// asked says that the component was asked whether it serves; health is its answer.
+	// asked says that the component of this manifest was asked whether it serves;
+	// health is its answer.
 	asked  bool
 	health error
 	// looked says that the runtime answered.
@@ -139,8 +146,12 @@ func (r *staticPodResource) Observe(ctx context.Context) (reconcile.Observation,
 		}
 		return o, ctx.Err()
 	}
+	health := r.Health
+	if equal, _, err := r.Compare(o.file.content); r.Served != nil && err == nil && !equal {
+		health = func(ctx context.Context) error { return r.Served(ctx, o.file.content) }
+	}
 	asked := make(chan error, 1)
-	go func() { asked <- r.askTwice(ctx) }()
+	go func() { asked <- askTwice(ctx, health) }()
 	if len(r.RestartOn) > 0 {
 		r.look(ctx, &o)
 	}
@@ -154,8 +165,8 @@ func (r *staticPodResource) Observe(ctx context.Context) (reconcile.Observation,
 	return o, nil
 }
 
-func (r *staticPodResource) askTwice(ctx context.Context) error {
-	err := r.Health(ctx)
+func askTwice(ctx context.Context, health func(context.Context) error) error {
+	err := health(ctx)
 	if err == nil {
 		return nil
 	}
@@ -163,7 +174,7 @@ func (r *staticPodResource) askTwice(ctx context.Context) error {
 	defer pause.Stop()
 	select {
 	case <-pause.C:
-		return r.Health(ctx)
+		return health(ctx)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -350,13 +361,16 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 	if err := r.write(ctx); err != nil {
 		return err
 	}
-	err = r.wait(ctx, notAmong(before), say)
+	w := r.waiting(r.Health, notAmong(before))
+	if o.asked && o.health == nil {
+		w.patience = patience
+	}
+	err = w.run(ctx, say)
 	if outer, yes := reconcile.Stopped(ctx); err != nil && yes {
 		// This manifest is as new as the one that failed, and nobody else would
 		// find out whether it has to be put back.
 		say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
 		ctx = outer
-		w := r.waiting(r.Health, notAmong(before))
 		w.timeout, w.limit = min(w.timeout, afterFailure), "as another change failed"
 		err = w.run(ctx, say)
 	}
