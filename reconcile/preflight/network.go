@@ -38,7 +38,7 @@ func checkHostname(ctx context.Context, p *pass) []reconcile.Finding {
 
 // endpoint is where something of the cluster is.
 type endpoint struct {
-	url  string // with its host and port
+	url  string // scheme, host and port: the rest of a discovery file's URL may be a credential
 	told string // what says so
 }
 
@@ -50,7 +50,12 @@ func (p *pass) endpoints() []endpoint {
 		if !strings.Contains(u, "://") {
 			u = "https://" + u
 		}
-		if hostPort != "" && !slices.ContainsFunc(list, func(e endpoint) bool { return e.url == u }) {
+		parsed, err := url.Parse(u)
+		if hostPort == "" || err != nil {
+			return // validation tells
+		}
+		u = (&url.URL{Scheme: parsed.Scheme, Host: parsed.Host}).String()
+		if !slices.ContainsFunc(list, func(e endpoint) bool { return e.url == u }) {
 			list = append(list, endpoint{u, told})
 		}
 	}

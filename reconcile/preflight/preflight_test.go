@@ -686,6 +686,11 @@ func TestProxies(t *testing.T) {
 	if strings.Contains(fmt.Sprint(got), "secret") {
 		t.Error("tells the proxy's password")
 	}
+	x.cfg.Discovery = kubeadm.Discovery{File: &kubeadm.FileDiscovery{KubeConfigPath: "https://user:hunter2@files.corp:1/x?sig=SECRETSIG"}}
+	expect(t, x.check(t, "HTTPProxy"), []string{"warning HTTPProxy: connections to https://files.corp:1 (discovery.file.kubeConfigPath) go through"})
+	if got := fmt.Sprint(x.check(t, "HTTPProxy"), x.check(t, "EndpointDNS")); strings.Contains(got, "hunter2") || strings.Contains(got, "SECRETSIG") {
+		t.Errorf("tells what is in the URL of the discovery file: %s", got)
+	}
 	t.Setenv("NO_PROXY", "*")
 	x.Proxy = cluster.ProxyFromEnvironment()
 	expect(t, append(x.check(t, "HTTPProxy"), x.check(t, "HTTPProxyCIDR")...), nil)
