@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -94,15 +95,18 @@ func (f *joinFlags) recall(saved *reconcile.Saved) error {
 	if f.endpoint == "" {
 		f.endpoint = in.Endpoint
 	}
-	fs := f.cmd.Flags()
+	fs, planned := f.cmd.Flags(), newPlan(&globals{}).Flags()
 	wd, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	for name, list := range in.Flags {
-		flag := fs.Lookup(name)
-		if flag == nil || slices.Contains(notSaved, name) {
-			return fault.New(fault.InvalidConfig, "there is no flag --%s to be saved in a plan", name)
+	for _, name := range slices.Sorted(maps.Keys(in.Flags)) {
+		list, flag := in.Flags[name], fs.Lookup(name)
+		// A file that somebody else may have written must not bring a flag of
+		// apply's own, above all no --allow: destruction is asked for by whoever
+		// applies.
+		if flag == nil || planned.Lookup(name) == nil || slices.Contains(notSaved, name) {
+			return misused("there is no flag --%s to be saved in a plan", name).WithHint("plan again; what only apply has, --allow for instance, is given to it")
 		}
 		if flag.Changed {
 			continue
