@@ -349,18 +349,18 @@ func judgeOverlap(subnets []subnet, uplinks []host.Interface) []reconcile.Findin
 // checkAdvertiseAddress is for a machine without a plan, which says the same.
 func checkAdvertiseAddress(_ context.Context, p *pass) []reconcile.Finding {
 	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-	address, err := netip.ParseAddr(p.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress)
-	if err != nil || !p.Alone {
-		return nil // validation tells
-	}
-	on, err := p.hasAddress(address)
-	if err != nil {
-		return unseen("AdvertiseAddress", err)
+	address, ok := kubeadm.ParseAddress(p.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress)
+	if !ok || !p.Alone {
+		return nil // it is told why there is none
 	}
 	var out []reconcile.Finding
-	if !on {
-		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: "no interface of this machine has the address " + address.String(),
-			Wanted: "one of " + p.ownAddresses(), Hint: "correct " + field})
+	if p.Machine.Live() {
+		if on, err := p.hasAddress(address); err != nil {
+			out = unseen("AdvertiseAddress", err)
+		} else if !on {
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: "no interface of this machine has the address " + address.String(),
+				Wanted: "one of " + p.ownAddresses(), Hint: "correct " + field})
+		}
 	}
 	if subnets := p.subnets(); len(subnets) > 0 && subnets[0].kind == "service" && subnets[0].prefix.Addr().Is4() != address.Is4() {
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: fmt.Sprintf("%s is not of the family of the cluster's services, %s", address, subnets[0].prefix),

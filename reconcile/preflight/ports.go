@@ -53,11 +53,11 @@ func (p *pass) ports() []port {
 		if k.Port != 0 {
 			list[0].number = int(k.Port)
 		}
-		list[0].address, _ = netip.ParseAddr(k.Address)
+		list[0].address, _ = kubeadm.ParseAddress(k.Address)
 		if k.HealthzPort != nil {
 			list[1].number = int(*k.HealthzPort)
 		}
-		if a, err := netip.ParseAddr(k.HealthzBindAddress); err == nil {
+		if a, ok := kubeadm.ParseAddress(k.HealthzBindAddress); ok {
 			list[1].address = a
 		}
 	}
@@ -66,7 +66,7 @@ func (p *pass) ports() []port {
 			list[i].number, _ = strconv.Atoi(v)
 		}
 		if v, given := p.kubeletArg(names[1]); given {
-			list[i].address, _ = netip.ParseAddr(v)
+			list[i].address, _ = kubeadm.ParseAddress(v)
 		}
 	}
 	list = slices.DeleteFunc(list, func(p port) bool { return p.number == 0 }) // turned off
@@ -81,8 +81,7 @@ func (p *pass) ports() []port {
 	bound("kube-controller-manager", managerPort, c.ControllerManager.ExtraArgs)
 	bound("kube-scheduler", schedulerPort, c.Scheduler.ExtraArgs)
 	if p.localEtcd() != nil {
-		address, err := netip.ParseAddr(own.AdvertiseAddress)
-		if err == nil {
+		if address, ok := kubeadm.ParseAddress(own.AdvertiseAddress); ok {
 			const told = "controlPlane.localAPIEndpoint.advertiseAddress"
 			list = append(list, port{etcdPort, address, "etcd", told}, port{etcdPeerPort, address, "etcd", told})
 		}
@@ -95,7 +94,7 @@ func (p *pass) ports() []port {
 func argAddress(args []kubeadm.Arg, name string) (address netip.Addr) {
 	for _, a := range args {
 		if a.Name == name {
-			address, _ = netip.ParseAddr(a.Value)
+			address, _ = kubeadm.ParseAddress(a.Value)
 		}
 	}
 	return address

@@ -31,35 +31,18 @@ import (
 // adminPath is the administrator's kubeconfig on a control plane.
 const adminPath = "/etc/kubernetes/admin.conf"
 
-// advertiseAddress sets a control plane's address where the configuration
-// leaves it to the machine. One that has joined stays with the address that it
-// joined with: its default route may change, its place in etcd does not.
+// advertiseAddress is settleAddress where a plan needs the address.
 func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
 	if cfg.ControlPlane == nil {
 		return nil
 	}
-	address := &cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
-	given, err := netip.ParseAddr(*address)
-	if *address != "" && (err != nil || !given.IsUnspecified()) {
-		if err == nil {
-			// It is a member's identity in etcd, as text: kubeadm writes the short form.
-			*address = given.Unmap().String()
-		}
-		return nil // what is no address is for validation
-	}
-	recorded, err := netip.ParseAddr(node.RecordedAddress(r.machine))
-	if err == nil && (!r.machine.Live() || slices.Contains(facts.Addresses, recorded)) {
-		*address = recorded.String()
+	given := cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
+	_, why := r.settleAddress(cfg, facts)
+	if why == nil {
 		return nil
 	}
-	detected := map[string]string{}
-	detectAddress(r.machine, address, detected)
-	if *address == "" {
-		const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-		return fault.New(fault.InvalidConfig, "is not given, and not to be found out: %s", detected[field]).At(r.position(field)).
-			WithHint("set it to the address that the other control planes reach this machine at")
-	}
-	return nil
+	return fault.New(fault.InvalidConfig, "%s", unsettled(given, why)).At(r.position(advertiseField)).
+		WithHint("set it to the address that the other control planes reach this machine at")
 }
 
 // credentials are what a node asks the cluster with. One that is a control
@@ -253,13 +236,12 @@ func (r *Run) anyOwner(facts host.Facts) bool { return !r.machine.Live() && fact
 
 // addressFindings judges the address that others are to reach this machine at.
 func (r *Run) addressFindings(address string, facts host.Facts, c *kubeadm.ClusterConfiguration) []reconcile.Finding {
-	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-	addr, err := netip.ParseAddr(address)
-	if err != nil || !r.machine.Live() {
+	addr, ok := kubeadm.ParseAddress(address)
+	if !ok {
 		return nil
 	}
 	var out []reconcile.Finding
-	if len(facts.Addresses) > 0 && !slices.Contains(facts.Addresses, addr) {
+	if r.machine.Live() && len(facts.Addresses) > 0 && !slices.Contains(facts.Addresses, addr) {
 		var own []string
 		for _, a := range facts.Addresses {
 			if a.IsGlobalUnicast() {
@@ -267,14 +249,14 @@ func (r *Run) addressFindings(address string, facts host.Facts, c *kubeadm.Clust
 			}
 		}
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
-			Seen: fmt.Sprintf("%s (%s) is not an address of this machine, which has %s", address, r.position(field), strings.Join(own, ", ")),
-			Hint: "set " + field + " to one of them, or give the machine the address first"})
+			Seen: fmt.Sprintf("%s (%s) is not an address of this machine, which has %s", address, r.position(advertiseField), strings.Join(own, ", ")),
+			Hint: "set " + advertiseField + " to one of them, or give the machine the address first"})
 	}
 	service, _, _ := strings.Cut(c.Networking.ServiceSubnet, ",")
 	if p, err := netip.ParsePrefix(service); err == nil && p.Addr().Is4() != addr.Is4() {
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
 			Seen: fmt.Sprintf("%s is not of the family of the cluster's services (%s): kube-apiserver does not start", address, service),
-			Hint: "set " + field + " to an address of that family"})
+			Hint: "set " + advertiseField + " to an address of that family"})
 	}
 	return out
 }

@@ -31,6 +31,8 @@ func TestDetectBelowARoot(t *testing.T) {
 		controlPlane("0.0.0.0"):               {"", map[string]string{"nodeRegistration.name": "hostname", address: none}},
 		controlPlane("::"):                    {"", map[string]string{"nodeRegistration.name": "hostname", address: none}},
 		controlPlane("10.0.0.7"):              {"10.0.0.7", map[string]string{"nodeRegistration.name": "hostname"}},
+		controlPlane("010.1.2.3"):             {"10.1.2.3", map[string]string{"nodeRegistration.name": "hostname"}},
+		controlPlane("127.0.0.1"):             {"", map[string]string{"nodeRegistration.name": "hostname", address: "only the running machine has interfaces"}},
 		controlPlane("no address"):            {"no address", map[string]string{"nodeRegistration.name": "hostname"}},
 		"{nodeRegistration: {name: given}}":   {"", map[string]string{}},
 		"{nodeRegistration: {criSocket: /x}}": {"", map[string]string{"nodeRegistration.name": "hostname"}},
