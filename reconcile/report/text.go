@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -32,7 +33,11 @@ func (p *Printer) out(s style, text string) string { return paint(p.o.ColorOut, 
 func (p *Printer) err(s style, text string) string { return paint(p.o.ColorErr, s, text) }
 
 func (p *Printer) outf(format string, args ...any) { p.write(fmt.Appendf(nil, format, args...)) }
-func (p *Printer) errf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Err, format, args...) }
+
+// errf prints what may quote what the user typed.
+func (p *Printer) errf(format string, args ...any) {
+	_, _ = io.WriteString(p.o.Err, p.o.Hide(fmt.Sprintf(format, args...)))
+}
 
 // clean makes control characters visible, so that text from a cluster, a log
 // or a file cannot move the cursor, change colours, or begin a line that looks
@@ -286,7 +291,7 @@ func (p *Printer) Error(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.o.Format == JSON {
-		p.line(object{"type": "error", "error": jsonError(err)})
+		p.hiding(object{"type": "error", "error": jsonError(err)})
 		return
 	}
 	p.textError(err)
