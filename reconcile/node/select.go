@@ -78,6 +78,18 @@ func (s Selection) SharedKeys() bool {
 	return slices.ContainsFunc(phases, func(p string) bool { return !s.Skips(p) })
 }
 
+// Runtime tells whether something is managed that needs to know which container
+// runtime the node has: the kubelet's configuration, and a control plane's images.
+func (s Selection) Runtime() bool {
+	if len(s.Targets) > 0 {
+		return slices.ContainsFunc(s.Targets, func(t string) bool {
+			a := reconcile.Address(t)
+			return (a == FileAddress(InstanceConfigPath) || a == FileAddress(KubeletConfigPath) || a.Kind() == "image") && !s.Skips(PhaseOf(a, s.ControlPlane))
+		})
+	}
+	return !s.Skips(phaseKubelet) || s.ControlPlane && !s.Skips(phasePreflight)
+}
+
 // Idle is the error of a selection that has nothing to do on a worker; nil if it
 // has.
 func (s Selection) Idle() error {

@@ -30,6 +30,9 @@ type Input struct {
 	// Managed are the addresses of the plan's resources. What they keep is theirs
 	// to judge.
 	Managed []reconcile.Address
+	// Undecided are the container runtimes that answer where nobody has chosen one
+	// of several; Config has the first of them.
+	Undecided []string
 	// Joined says that the kubelet has a certificate: what would keep the machine
 	// from joining does not keep it from being mended.
 	Joined bool

@@ -194,6 +194,8 @@ func TestChecks(t *testing.T) {
 			x.runtime(Runtime{}, fault.New(fault.Preflight, "connect: no such file or directory"))
 		}, []string{"error CRI: no container runtime answers at unix:///var/run/containerd/containerd.sock: no such file or directory; one answers at unix:///var/run/crio/crio.sock"}},
 		{"CRI", "not ready", func(x *thing) { x.runtime(Runtime{Name: "containerd", NotReady: "Starting soon"}, nil) }, []string{"error CRI: containerd is not ready: Starting soon"}},
+		{"CRI", "several", func(x *thing) { x.Undecided = host.CRISockets()[:2] },
+			[]string{"error CRI: 2 container runtimes answer on this machine: unix:///var/run/containerd/containerd.sock, unix:///var/run/crio/crio.sock"}},
 		{"CRI", "a plan without root", func(x *thing) { x.Facts.EffectiveUID = 1; x.runtime(Runtime{}, os.ErrPermission) }, nil},
 		{"CRI", "a plan without root or runtime", func(x *thing) { x.Facts = host.Facts{EffectiveUID: 1} }, []string{"error CRI: no container runtime answers"}},
 		{"ContainerRuntimeVersion", "tells", nil, nil},

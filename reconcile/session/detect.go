@@ -44,7 +44,12 @@ func Detect(ctx context.Context, join *load.Join, root string) (detected map[str
 	} else if from != "" {
 		detected[advertiseField] = from
 	}
-	return detected, facts.ProxyEnv, r.dynamicDefaults(join.Config, facts)
+	err = r.dynamicDefaults(join.Config, facts)
+	if len(r.undecided) > 0 {
+		join.Config.NodeRegistration.CRISocket = ""
+		detected["nodeRegistration.criSocket"] = kubeadm.Undecided(r.undecided).Err.Error()
+	}
+	return detected, facts.ProxyEnv, err
 }
 
 const advertiseField = "controlPlane.localAPIEndpoint.advertiseAddress"

@@ -76,6 +76,9 @@ func Check(ctx context.Context, o Options) (*Checked, error) {
 	in := r.preflightInput(facts, state, publishedKubelet(cfg, state, facts, patches), nil)
 	in.Alone = true
 	findings = slices.Concat(findings, preflight.Run(ctx, in))
+	if !machine.Live() { // where nobody asks a runtime
+		findings = append(findings, preflight.Undecided(r.undecided)...)
+	}
 	if noAddress != nil {
 		findings = append(findings, r.withoutAddress(given, noAddress))
 	}
@@ -153,6 +156,7 @@ func (r *Run) preflightInput(facts host.Facts, state *cluster.State, kubelet []b
 		Cluster:       state,
 		KubeletConfig: kubelet,
 		Managed:       managed,
+		Undecided:     r.undecided,
 		Now:           time.Now(),
 	}
 	if !r.machine.Live() {

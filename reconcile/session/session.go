@@ -82,7 +82,10 @@ type Run struct {
 	admin *cluster.Client
 	// asAdministrator says that client uses admin.conf.
 	asAdministrator bool
-	closers         []func() error
+	// undecided are the container runtimes that answer where nobody has chosen one
+	// of several. The configuration has the first of them then.
+	undecided []string
+	closers   []func() error
 	// held compares with a saved plan: see Hold. It is nil without one.
 	held func(*reconcile.Computed) error
 }
@@ -124,6 +127,9 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.selection = node.Selection{Skip: cfg.SkipPhases, Only: o.Phases, Targets: o.Targets, ControlPlane: cfg.ControlPlane != nil}
 	if err := r.selection.Idle(); err != nil {
 		return nil, err
+	}
+	if len(r.undecided) > 0 && r.selection.Runtime() {
+		return nil, kubeadm.Undecided(r.undecided)
 	}
 	patches, err := r.patches(cfg)
 	if err != nil {
@@ -286,6 +292,10 @@ func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) 
 		if s := r.currentSocket(); s != "" {
 			sockets = []string{s}
 		}
+	}
+	if cfg.NodeRegistration.CRISocket == "" && len(sockets) > 1 {
+		// Only who needs one fails for it.
+		r.undecided, sockets = sockets, sockets[:1]
 	}
 	return kubeadm.SetDynamicDefaults(cfg, kubeadm.Machine{Hostname: facts.Hostname, CRISockets: sockets})
 }
