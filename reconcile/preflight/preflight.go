@@ -138,6 +138,7 @@ func Run(ctx context.Context, in Input) []reconcile.Finding {
 	wg.Wait()
 	out := slices.Concat(found...)
 	if in.Alone {
+		out = append(out, p.told()...)
 		out = append(out, unmade(unlive, "need the running machine")...)
 		out = append(out, unmade(unclustered, "need the cluster, which could not be read")...)
 	}

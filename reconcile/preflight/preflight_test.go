@@ -397,6 +397,38 @@ func TestChecks(t *testing.T) {
 	}
 }
 
+// Also where nothing is wrong with it, the runtime is told; a plan has other news.
+func TestTheRuntimeIsTold(t *testing.T) {
+	const told = "containerd v2.1.4 answers at unix:///var/run/containerd/containerd.sock, its cgroup driver is systemd"
+	for name, tt := range map[string]struct {
+		edit func(*thing)
+		want []string
+	}{
+		"alone":     {func(*thing) {}, []string{told}},
+		"in a plan": {func(x *thing) { x.Alone = false }, nil},
+		"does not tell": {func(x *thing) { x.runtime(Runtime{Name: "containerd", Version: "v1.7.0"}, nil) },
+			[]string{"containerd v1.7.0 answers at unix:///var/run/containerd/containerd.sock, it does not tell its cgroup driver"}},
+		"not there":    {func(x *thing) { x.runtime(Runtime{}, os.ErrDeadlineExceeded) }, nil},
+		"without root": {func(x *thing) { x.Facts.EffectiveUID = 1000 }, nil},
+		"undecided":    {func(x *thing) { x.Undecided = host.CRISockets()[:2] }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newThing()
+			x.Alone, x.Machine = true, open(t, "")
+			tt.edit(x)
+			var got []string
+			for _, f := range Run(t.Context(), *x.Input) {
+				if f.Name == "CRI" && f.Severity == reconcile.SeverityInfo {
+					got = append(got, f.Seen)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
 // expect compares findings, and wants each to explain itself.
 func expect(t *testing.T, got []reconcile.Finding, want []string) {
 	t.Helper()

@@ -19,6 +19,23 @@ func (p *pass) asks() bool {
 	return p.Runtime != nil && p.Facts.EffectiveUID == 0 && len(p.Undecided) == 0
 }
 
+// told says which runtime answered, where that is the whole news.
+func (p *pass) told() []reconcile.Finding {
+	if !p.asks() || !p.Machine.Live() {
+		return nil
+	}
+	r, err := p.runtime()
+	if err != nil {
+		return nil // CRI tells
+	}
+	driver := "its cgroup driver is " + r.CgroupDriver
+	if r.CgroupDriver == "" {
+		driver = "it does not tell its cgroup driver"
+	}
+	return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "CRI",
+		Seen: strings.TrimSpace(r.Name+" "+r.Version) + " answers at " + p.Config.NodeRegistration.CRISocket + ", " + driver}}
+}
+
 // Undecided is the finding about several container runtimes of which nobody has
 // chosen one.
 func Undecided(sockets []string) []reconcile.Finding {
