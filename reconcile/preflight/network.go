@@ -228,7 +228,8 @@ func checkForwarding(_ context.Context, p *pass) []reconcile.Finding {
 				Hint: "boot a kernel with this protocol (without ipv6.disable=1, for instance)"})
 		case !strings.HasPrefix(value, "1"):
 			out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: finding, Seen: "/proc/sys/" + name + " is " + value, Wanted: "1",
-				Hint: fmt.Sprintf("sysctl -w %s=1, and for the next boot: echo '%s = 1' > /etc/sysctl.d/50-kubernetes.conf", dotted, dotted)})
+				// A file for each: the advice for the second must not undo the first.
+				Hint: fmt.Sprintf("sysctl -w %[1]s=1, and for the next boot: echo '%[1]s = 1' > /etc/sysctl.d/50-%[2]s.conf", dotted, strings.ReplaceAll(dotted, ".", "-"))})
 		}
 	}
 	return out

@@ -723,6 +723,17 @@ func TestAdvertiseAddressOfTheRunningMachine(t *testing.T) {
 		"error AdvertiseAddress: 192.0.2.7 is not of the family"})
 }
 
+// Whoever follows the advice for both families has both after the next boot.
+func TestForwardingAdviceForBoth(t *testing.T) {
+	x := newThing()
+	x.cl.Networking.PodSubnet += ",fd01::/64"
+	x.files["/proc/sys/net/ipv4/ip_forward"], x.files["/proc/sys/net/ipv6/conf/default/forwarding"] = "0\n", "0\n"
+	got := x.check(t, "FileContent-*")
+	if len(got) != 2 || !strings.Contains(got[0].Hint, "> /etc/sysctl.d/50-net-ipv4-ip_forward.conf") || !strings.Contains(got[1].Hint, "> /etc/sysctl.d/50-net-ipv6-conf-default-forwarding.conf") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestProxies(t *testing.T) {
 	x := newThing()
 	x.controlPlane()
