@@ -166,6 +166,25 @@ func Select(resources []reconcile.Resource, s Selection) ([]reconcile.Resource, 
 	return out, findings, nil
 }
 
+// SkippedChecks say what is left out with those phases, or parts of them, that
+// hold no resource: nothing else in the plan shows it.
+func (s Selection) SkippedChecks() []reconcile.Finding {
+	if len(s.Targets) > 0 {
+		return nil
+	}
+	var out []reconcile.Finding
+	for _, left := range []struct{ phase, what string }{
+		{phasePreflight, "the machine is not checked"},
+		{phaseCheckEtcd, "an etcd that takes no member now is no reason not to begin"},
+		{phaseHealth, "nobody waits until the control plane is healthy"},
+	} {
+		if p, _ := FindPhase(left.phase); covers(s.Skip, left.phase) && (s.ControlPlane || p.Workers) {
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: findingSkipped, Seen: left.phase + " is skipped: " + left.what})
+		}
+	}
+	return out
+}
+
 const unasked = " is not among the phases that were asked for"
 
 // similar is the part of two addresses' letters that agree, from which on one is

@@ -176,7 +176,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.Plan = &reconcile.Plan{
 		Subject:  subject(desired, state, machine),
 		Changes:  r.computed.Changes,
-		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
+		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.SkippedChecks(), r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 		Partial:  len(skipped) > 0,
 	}
