@@ -118,6 +118,9 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	if err != nil {
 		return o, nil, err
 	}
+	if err := f.notItself(join, base); err != nil {
+		return o, nil, err
+	}
 	o = session.Options{
 		Join:      join,
 		BaseDir:   base,

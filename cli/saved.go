@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/host"
@@ -44,8 +45,31 @@ func (f *joinFlags) save(run *session.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := (host.Local{}).WriteFile(f.out, data); err != nil {
+	if err := (host.Local{}).WritePrivate(f.out, data); err != nil {
 		return fault.New(fault.Preflight, "cannot write: %w", err).At(f.out).WithHint("look at the permissions of its directory")
+	}
+	return nil
+}
+
+// notItself refuses to save a plan over what it is made from.
+func (f *joinFlags) notItself(join *load.Join, base string) error {
+	if f.out == "" {
+		return nil
+	}
+	inputs := []struct{ path, what string }{
+		{f.config, "the configuration"}, {f.cluster, "the cluster file"}, {f.tokenFile, "the token's file"}, {f.certificateKeyFile, "the certificate key's file"},
+	}
+	if d := join.Config.Discovery.File; d != nil && (f.rootfs == "" || !filepath.IsAbs(d.KubeConfigPath)) {
+		path := d.KubeConfigPath
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(base, path)
+		}
+		inputs = append(inputs, struct{ path, what string }{path, "the discovery file"})
+	}
+	for _, in := range inputs {
+		if in.path != "" && in.path != "-" && (host.Local{}).Same(f.out, in.path) {
+			return fault.New(fault.InvalidConfig, "--out: the plan would replace %s, %s", in.what, in.path).WithHint("give the name of a file for the plan alone")
+		}
 	}
 	return nil
 }
