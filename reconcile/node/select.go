@@ -55,8 +55,10 @@ func (s Selection) HealthAlone() bool {
 	return len(s.Only) > 0 && s.Skips(phaseManifests) && !s.Skips(phaseHealth)
 }
 
-// Preflight tells whether the machine is checked.
-func (s Selection) Preflight() bool { return !s.Skips(phasePreflight) }
+// Preflight tells whether the machine is checked: like any phase that was not asked
+// for, the checks are left out with targets, of which hardly any needs what a whole
+// join needs.
+func (s Selection) Preflight() bool { return !s.Skips(phasePreflight) && len(s.Targets) == 0 }
 
 // PreflightAsked tells whether the machine is checked even if there is nothing
 // to do.
@@ -159,7 +161,7 @@ func Select(resources []reconcile.Resource, s Selection) ([]reconcile.Resource, 
 		f := reconcile.Finding{Severity: reconcile.SeverityInfo, Name: findingOnly,
 			Seen: fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed", strings.Join(s.Only, ", "), left)}
 		if len(s.Targets) > 0 {
-			f.Name, f.Seen = findingTarget, fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed", strings.Join(s.Targets, ", "), left)
+			f.Name, f.Seen = findingTarget, fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed, and the machine is not checked", strings.Join(s.Targets, ", "), left)
 		}
 		findings = append(findings, f)
 	}
