@@ -135,11 +135,12 @@ func (p *Printer) header(s reconcile.Subject) {
 
 func (p *Printer) change(c reconcile.Change) {
 	mark, st := sign(c)
-	p.outf("\n%s %s  %s (%s): %s\n", p.out(st, "  "+mark), p.out(bold, clean(string(c.Address))), c.Action, c.Reason, clean(c.Summary))
+	p.outf("\n%s %s  %s (%s): %s\n", p.out(st, "  "+mark), p.out(bold, clean(string(c.Address))),
+		clean(string(c.Action)), clean(string(c.Reason)), clean(c.Summary))
 	if c.Allow != "" {
-		p.outf("      %s\n", p.out(red, "destructive: refused without --allow="+c.Allow))
+		p.outf("      %s\n", p.out(red, clean("destructive: refused without --allow="+c.Allow)))
 	} else if c.Disruption != reconcile.NoDisruption {
-		p.outf("      disruption: %s\n", c.Disruption)
+		p.outf("      disruption: %s\n", clean(string(c.Disruption)))
 	}
 	for _, a := range c.Because {
 		p.outf("      because of %s\n", clean(string(a)))
@@ -181,7 +182,7 @@ func (p *Printer) finding(f reconcile.Finding) {
 	if f.Waived {
 		word = "waived"
 	}
-	p.outf("\n  %s %s", p.out(styleOf(f.Severity), word+":"), clean(f.Name))
+	p.outf("\n  %s %s", p.out(styleOf(f.Severity), clean(word+":")), clean(f.Name))
 	if f.Address != "" {
 		p.outf(" %s", clean(string(f.Address)))
 	}
