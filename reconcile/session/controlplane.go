@@ -148,6 +148,7 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 	default: // what is to be done needs none of it
 		shared = nil
 	}
+	findings = append(findings, bundleEnds(r.uploaded, time.Now().Add(state.Clock.Offset))...)
 	if shared == nil && r.selection.SharedKeys() {
 		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
 			Seen: "certificates and kubeconfigs: those that all control planes share come from the cluster's Secret kubeadm-certs, and are not on this machine"})
@@ -296,7 +297,8 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 	data, err := r.bundle(ctx)
 	switch {
 	case err == nil:
-		if s.Bundle, err = pki.OpenBundle(data, key); err != nil {
+		r.uploaded = data.Uploaded
+		if s.Bundle, err = pki.OpenBundle(data.Files, key); err != nil {
 			// Somebody uploaded it again with another key: what an earlier run
 			// wrote is whole all the same, or the key is what is wrong.
 			if shared, other := pki.Resolve(s); other == nil {
@@ -316,7 +318,7 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 // already, but no control plane yet, may not do that as the node: it was a
 // worker, or was killed when its kubelet had its certificate and some of the
 // files were not written yet.
-func (r *Run) bundle(ctx context.Context) (map[string][]byte, error) {
+func (r *Run) bundle(ctx context.Context) (cluster.Bundle, error) {
 	data, err := r.client.CertificateBundle(ctx)
 	if err == nil || r.bootstrapping || r.asAdministrator || fault.ClassOf(err) != fault.Denied {
 		return data, err
@@ -328,9 +330,30 @@ func (r *Run) bundle(ctx context.Context) (map[string][]byte, error) {
 		data, other = bootstrapper.CertificateBundle(brief)
 	}
 	if other != nil {
-		return nil, fault.New(fault.Denied, "%w; nor with the discovery's credential: %w", err, other).WithHint("%s", fault.HintOf(other))
+		return cluster.Bundle{}, fault.New(fault.Denied, "%w; nor with the discovery's credential: %w", err, other).WithHint("%s", fault.HintOf(other))
 	}
 	return data, nil
+}
+
+// How long the files live that kubeadm uploads (behaviour catalogue §8.3), and from
+// when on that is worth a word: a plan may be read for a while before it is applied.
+const (
+	bundleLife     = 2 * time.Hour
+	bundleEndsSoon = 30 * time.Minute
+)
+
+// bundleEnds says that the Secret with the shared files will be gone soon. It is no
+// warning: a saved plan would not hold any more for it, and apply reads the Secret
+// before anything else.
+func bundleEnds(uploaded, now time.Time) []reconcile.Finding {
+	age := now.Sub(uploaded)
+	if uploaded.IsZero() || age < bundleLife-bundleEndsSoon || age > bundleLife {
+		return nil
+	}
+	return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "CertificateSecret",
+		Seen: fmt.Sprintf("the Secret kube-system/kubeadm-certs was uploaded %s ago, and kubeadm's is deleted after two hours", strings.TrimSuffix(age.Round(time.Minute).String(), "0s")),
+		Why:  "apply takes what all control planes share from it",
+		Hint: "apply before that; afterwards `kubeadm init phase upload-certs --upload-certs` on a control plane uploads it again and prints another key"}}
 }
 
 // beAdministrator makes r.admin the API as an administrator sees it: the one

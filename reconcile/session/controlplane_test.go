@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/fault"
@@ -129,5 +130,20 @@ func TestAControlPlaneBelowARoot(t *testing.T) {
 	}
 	if len(named(r.Plan.Findings, "FilesOnly")) != 2 {
 		t.Errorf("%+v", r.Plan.Findings)
+	}
+}
+
+func TestBundleEnds(t *testing.T) {
+	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	for age, told := range map[time.Duration]string{
+		time.Hour: "", 110 * time.Minute: "was uploaded 1h50m ago, and kubeadm's is deleted after two hours", 3 * time.Hour: "", -time.Minute: "",
+	} {
+		f := bundleEnds(now.Add(-age), now)
+		if len(f) > 1 || (told != "") != (len(f) == 1) || told != "" && !strings.Contains(f[0].Seen, told) {
+			t.Errorf("%s: %+v", age, f)
+		}
+	}
+	if f := bundleEnds(time.Time{}, now); f != nil {
+		t.Error(f)
 	}
 }

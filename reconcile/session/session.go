@@ -82,6 +82,9 @@ type Run struct {
 	admin *cluster.Client
 	// asAdministrator says that client uses admin.conf.
 	asAdministrator bool
+	// uploaded is when the Secret with the shared files was written; zero if it was
+	// not read.
+	uploaded time.Time
 	// undecided are the container runtimes that answer where nobody has chosen one
 	// of several. The configuration has the first of them then.
 	undecided []string
