@@ -93,7 +93,7 @@ func (f *joinFlags) input() (reconcile.Input, error) {
 // planned.
 var notSaved = []string{
 	"token", "discovery-token", "tls-bootstrap-token", "certificate-key",
-	"out", "detailed-exitcode", "dry-run", "output", "color", "help",
+	"out", "detailed-exitcode", "dry-run", "output", "color", "help", verbosity,
 }
 
 // pathFlags are those whose relative values start in the working directory.
