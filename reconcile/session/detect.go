@@ -21,7 +21,7 @@ func Detect(ctx context.Context, join *load.Join, root string) (detected map[str
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &Run{machine: machine}
+	r := &Run{o: Options{Join: join}, machine: machine}
 	defer r.Close()
 	facts, err := machine.Facts(ctx)
 	if err != nil {

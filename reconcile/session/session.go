@@ -288,6 +288,9 @@ func uncompared(p *reconcile.Plan) error {
 }
 
 func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
+	if cfg.NodeRegistration.Name == "" {
+		r.o.Join.Detected("nodeRegistration.name", "the machine's host name")
+	}
 	sockets := facts.CRISockets
 	if cfg.NodeRegistration.CRISocket == "" {
 		// A joined node stays with its runtime: detection must not flip to
