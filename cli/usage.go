@@ -26,10 +26,7 @@ var typedSecret = regexp.MustCompile(`^(?:([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}|[0-9
 func hiding(args []string) func(string) string {
 	var pairs []string
 	for _, arg := range args {
-		if strings.HasPrefix(arg, "-f") {
-			arg = arg[len("-f"):]
-		}
-		for word := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
+		for word := range strings.FieldsFuncSeq(strings.TrimPrefix(arg, "-f"), func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
 			if m := typedSecret.FindStringSubmatch(word); m != nil {
 				pairs = append(pairs, word, m[1]+"(sensitive)", strings.ToLower(word), strings.ToLower(m[1])+"(sensitive)")
 			}
