@@ -39,6 +39,7 @@ type joinFlags struct {
 	out                               string
 	planFile                          string // the argument of apply that is no endpoint
 	endpoint                          string // the argument HOST:PORT
+	listing                           bool   // only the addresses are asked for
 	namesEndpoint                     bool   // whoever calls it without a configuration means to give HOST:PORT
 
 	// amend says what neither file nor flags do; nil if nobody else knows.

@@ -126,6 +126,7 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 		BaseDir:   base,
 		Root:      f.rootfs,
 		ReadOnly:  readOnly || join.Config.DryRun,
+		Listing:   f.listing,
 		Phases:    only,
 		Targets:   f.targets,
 		Wait:      node.Wait(f.wait),

@@ -113,6 +113,13 @@ func TestSeveralRuntimes(t *testing.T) {
 			}
 		})
 	}
+	list := two("")
+	list.Listing = true
+	r, err := Open(t.Context(), list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
 	got, err := Check(t.Context(), two(""))
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,9 @@ type Options struct {
 	// Phases and Targets leave everything else out; see node.Selection.
 	Phases, Targets []string
 	Wait            node.Wait
+	// Listing says that only the plan's addresses are asked for, which do not depend
+	// on the container runtime.
+	Listing bool
 	// RenewBefore is the remaining lifetime at which a certificate is made anew;
 	// nil is DefaultRenewBefore, 0 when it has expired. None is while more than a
 	// third of its lifetime is left.
@@ -131,7 +134,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err := r.selection.Idle(); err != nil {
 		return nil, err
 	}
-	if len(r.undecided) > 0 && r.selection.Runtime() {
+	if len(r.undecided) > 0 && r.selection.Runtime() && !o.Listing {
 		return nil, kubeadm.Undecided(r.undecided)
 	}
 	patches, err := r.patches(cfg)
