@@ -11,6 +11,7 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/host"
 	"github.com/kubejoin/kubejoin/reconcile/patch"
+	"github.com/kubejoin/kubejoin/reconcile/preflight"
 	"github.com/kubejoin/kubejoin/reconcile/report"
 	"github.com/kubejoin/kubejoin/reconcile/session"
 )
@@ -48,6 +49,11 @@ there is no network.`,
 		file, _ := load.Load(name, data) // Validate repeats the error
 		for _, r := range file.References() {
 			lookAt(file, r, host.Local{Base: base})
+		}
+		for _, w := range file.Waivers() {
+			if _, err := preflight.CheckNames([]string{w.Name}); err != nil {
+				file.Fail(w.Place, err.Error(), fault.HintOf(err))
+			}
 		}
 		return g.validated(file)
 	}
@@ -89,12 +95,12 @@ func lookAt(file *load.File, r load.Reference, local host.Local) {
 	}
 	switch {
 	case err != nil && filepath.IsAbs(r.Path):
-		file.Warn(r, "cannot be looked at here: "+err.Error(), "it has to be there when the configuration is used")
+		file.Warn(r.Place, "cannot be looked at here: "+err.Error(), "it has to be there when the configuration is used")
 	case err != nil:
-		file.Fail(r, err.Error(), "the path starts at the configuration file")
+		file.Fail(r.Place, err.Error(), "the path starts at the configuration file")
 	case r.Patches:
 		for _, err := range patch.Check(fsys, r.Path) {
-			file.Fail(r, err.Error(), fault.HintOf(err))
+			file.Fail(r.Place, err.Error(), fault.HintOf(err))
 		}
 	}
 }

@@ -39,6 +39,7 @@ type joinFlags struct {
 	out                               string
 	planFile                          string // the argument of apply that is no endpoint
 	endpoint                          string // the argument HOST:PORT
+	listing                           bool   // only the addresses are asked for
 	namesEndpoint                     bool   // whoever calls it without a configuration means to give HOST:PORT
 
 	// amend says what neither file nor flags do; nil if nobody else knows.
@@ -66,10 +67,15 @@ func addJoinFlags(c *cobra.Command) *joinFlags {
 	f.addCertificateKey(fs)
 	fs.StringSliceVar(&f.ignorePreflightErrors, "ignore-preflight-errors", nil, `checks whose errors do not stop apply, or "all"; in addition to those of the file`)
 	fs.StringSliceVar(&f.skipPhases, "skip-phases", nil, "phases whose resources are not managed; instead of those of the file")
+	fs.Int32P(verbosity, verbosity, 0, "kubeadm's verbosity of logs, of which there are none here")
+	_ = fs.MarkHidden(verbosity) // the error is for a flag that is not there
 	fs.BoolVar(&f.dryRun, "dry-run", false, "print the plan and change nothing")
 	f.complete()
 	return f
 }
+
+// verbosity is a flag that people's scripts give to kubeadm join.
+const verbosity = "v"
 
 func (f *joinFlags) addWait() {
 	f.cmd.Flags().StringVar(&f.wait, "wait", string(node.WaitRegistered), `when apply is done: "registered" (the Node exists) or "ready" (it is Ready)`)
@@ -118,6 +124,9 @@ func (f *joinFlags) load(p *report.Printer) (*load.Join, string, error) {
 	}
 	for _, n := range join.Notes {
 		note(p)(reconcile.SeverityInfo, n)
+	}
+	if f.cmd.Flags().Changed(verbosity) {
+		p.Note(reconcile.SeverityInfo, "-v changes nothing: there is no log, and what is done and waited for is always told")
 	}
 	return join, base, f.misplaced(join.Config, p)
 }

@@ -25,17 +25,20 @@ func (f *joinFlags) inFlags(err error, join *load.Join) error {
 	if !ok {
 		return err
 	}
-	text := func(s string) string {
-		return word.ReplaceAllStringFunc(s, func(w string) string {
-			if flag := f.flagFor(w, join); flag != "" {
-				return flag
-			}
-			return w
-		})
-	}
+	text := func(s string) string { return f.words(s, join) }
 	said := fault.New(e.Class, "%s", text(e.Err.Error())).At(text(e.Address))
 	said.Hint = text(fault.HintOf(err))
 	return said
+}
+
+// words replaces the fields in a text by the flags for them.
+func (f *joinFlags) words(s string, join *load.Join) string {
+	return word.ReplaceAllStringFunc(s, func(w string) string {
+		if flag := f.flagFor(w, join); flag != "" {
+			return flag
+		}
+		return w
+	})
 }
 
 // word matches what can be a field of the configuration as a whole; a file's name
@@ -59,6 +62,7 @@ func (f *joinFlags) problemsInFlags(problems load.Problems, join *load.Join) err
 		case p.Path == "discovery.bootstrapToken.token" && token.Token == "":
 			p.Message = "is missing"
 		}
+		p.Hint = f.words(p.Hint, join)
 		if flag := f.flagFor(p.Path, join); flag != "" {
 			p.Path = flag
 		}

@@ -51,6 +51,7 @@ The order is kubeadm's; apply does what it can side by side.`,
 			printPhases(p, g.output, nil)
 			return nil
 		}
+		f.listing = true
 		run, err := f.open(c, p, true)
 		if err != nil {
 			return err

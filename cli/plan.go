@@ -118,11 +118,15 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	if err != nil {
 		return o, nil, err
 	}
+	if err := f.notItself(join, base); err != nil {
+		return o, nil, err
+	}
 	o = session.Options{
 		Join:      join,
 		BaseDir:   base,
 		Root:      f.rootfs,
 		ReadOnly:  readOnly || join.Config.DryRun,
+		Listing:   f.listing,
 		Phases:    only,
 		Targets:   f.targets,
 		Wait:      node.Wait(f.wait),

@@ -28,6 +28,7 @@ type Streams struct {
 // globals are what every command has.
 type globals struct {
 	streams Streams
+	hide    func(string) string // secrets of the command line, for errors
 	output  string
 	color   string
 
@@ -45,7 +46,7 @@ func Main(args []string, s Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks twice, while a read of a terminal hangs for instance, is not asked for patience
-	g := &globals{streams: s}
+	g := &globals{streams: s, hide: hiding(args)}
 	root := newRoot(g)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -75,7 +76,7 @@ func Main(args []string, s Streams) int {
 // reportLost says on standard error what standard output did not take. The exit
 // code is that of the run's own error, if it had one.
 func (g *globals) reportLost(err, lost error) exit {
-	p := report.New(report.Options{Err: g.streams.Err, ColorErr: g.colored(g.streams.Err)})
+	p := report.New(report.Options{Err: g.streams.Err, ColorErr: g.colored(g.streams.Err), Hide: g.hide})
 	if err != nil && g.output == string(report.JSON) {
 		p.Error(err) // was lost, too
 	}
@@ -186,6 +187,7 @@ func (g *globals) printer() *report.Printer {
 			Err:      g.streams.Err,
 			ColorOut: g.colored(g.streams.Out),
 			ColorErr: g.colored(g.streams.Err),
+			Hide:     g.hide,
 		})
 	}
 	return g.shared

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/host"
@@ -43,8 +45,31 @@ func (f *joinFlags) save(run *session.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := (host.Local{}).WriteFile(f.out, data); err != nil {
+	if err := (host.Local{}).WritePrivate(f.out, data); err != nil {
 		return fault.New(fault.Preflight, "cannot write: %w", err).At(f.out).WithHint("look at the permissions of its directory")
+	}
+	return nil
+}
+
+// notItself refuses to save a plan over what it is made from.
+func (f *joinFlags) notItself(join *load.Join, base string) error {
+	if f.out == "" {
+		return nil
+	}
+	inputs := []struct{ path, what string }{
+		{f.config, "the configuration"}, {f.cluster, "the cluster file"}, {f.tokenFile, "the token's file"}, {f.certificateKeyFile, "the certificate key's file"},
+	}
+	if d := join.Config.Discovery.File; d != nil && (f.rootfs == "" || !filepath.IsAbs(d.KubeConfigPath)) {
+		path := d.KubeConfigPath
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(base, path)
+		}
+		inputs = append(inputs, struct{ path, what string }{path, "the discovery file"})
+	}
+	for _, in := range inputs {
+		if in.path != "" && in.path != "-" && (host.Local{}).Same(f.out, in.path) {
+			return fault.New(fault.InvalidConfig, "--out: the plan would replace %s, %s", in.what, in.path).WithHint("give the name of a file for the plan alone")
+		}
 	}
 	return nil
 }
@@ -68,7 +93,7 @@ func (f *joinFlags) input() (reconcile.Input, error) {
 // planned.
 var notSaved = []string{
 	"token", "discovery-token", "tls-bootstrap-token", "certificate-key",
-	"out", "detailed-exitcode", "dry-run", "output", "color", "help",
+	"out", "detailed-exitcode", "dry-run", "output", "color", "help", verbosity,
 }
 
 // pathFlags are those whose relative values start in the working directory.
@@ -94,15 +119,18 @@ func (f *joinFlags) recall(saved *reconcile.Saved) error {
 	if f.endpoint == "" {
 		f.endpoint = in.Endpoint
 	}
-	fs := f.cmd.Flags()
+	fs, planned := f.cmd.Flags(), newPlan(&globals{}).Flags()
 	wd, err := os.Getwd()
 	if err != nil {
 		return err
 	}
-	for name, list := range in.Flags {
-		flag := fs.Lookup(name)
-		if flag == nil || slices.Contains(notSaved, name) {
-			return fault.New(fault.InvalidConfig, "there is no flag --%s to be saved in a plan", name)
+	for _, name := range slices.Sorted(maps.Keys(in.Flags)) {
+		list, flag := in.Flags[name], fs.Lookup(name)
+		// A file that somebody else may have written must not bring a flag of
+		// apply's own, above all no --allow: destruction is asked for by whoever
+		// applies.
+		if flag == nil || planned.Lookup(name) == nil || slices.Contains(notSaved, name) {
+			return misused("there is no flag --%s to be saved in a plan", name).WithHint("plan again; what only apply has, --allow for instance, is given to it")
 		}
 		if flag.Changed {
 			continue

@@ -16,6 +16,25 @@ import (
 // letters too few.
 var tokenShape = regexp.MustCompile(`([0-9A-Za-z]{6})\.[0-9A-Za-z]{12,}`)
 
+// typedSecret matches a word of the command line that is nothing but a bootstrap
+// token or a certificate key. A hash of the cluster's CA begins with "sha256:".
+var typedSecret = regexp.MustCompile(`^(?:([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}|[0-9A-Fa-f]{32,})$`)
+
+// hiding takes the secrets of a command line out of a text. They may stand at any
+// flag: who gives a token to --token-file means no file, and the error about it
+// is no place for the token either.
+func hiding(args []string) func(string) string {
+	var pairs []string
+	for _, arg := range args {
+		for word := range strings.FieldsFuncSeq(strings.TrimPrefix(arg, "-f"), func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
+			if m := typedSecret.FindStringSubmatch(word); m != nil {
+				pairs = append(pairs, word, m[1]+"(sensitive)", strings.ToLower(word), strings.ToLower(m[1])+"(sensitive)")
+			}
+		}
+	}
+	return strings.NewReplacer(pairs...).Replace
+}
+
 // misused is the error of a command line that cannot be used. It may quote the
 // command line: a token that stands in the wrong place there is not shown.
 func misused(format string, args ...any) *fault.Error {

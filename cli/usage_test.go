@@ -45,3 +45,20 @@ func TestCheckAllow(t *testing.T) {
 		}
 	}
 }
+
+func TestHiding(t *testing.T) {
+	const token, key = "abcdef.0123456789abcdef", "0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"
+	for _, tt := range []struct{ arg, text, want string }{
+		{token, "open " + token + ": no", "open abcdef.(sensitive): no"},
+		{"--token-file=./" + token, "open ./" + token, "open ./abcdef.(sensitive)"},
+		{"-f" + key, key + " " + strings.ToLower(key), "(sensitive) (sensitive)"},
+		{"Swap," + token, token, "abcdef.(sensitive)"},
+		{"sha256:" + key, "sha256:" + key, "sha256:" + key},
+		{"worker.example", "worker.example", "worker.example"},
+		{"cp.example.com:6443", "cp.example.com:6443", "cp.example.com:6443"},
+	} {
+		if got := hiding([]string{"join", tt.arg})(tt.text); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.arg, got, tt.want)
+		}
+	}
+}

@@ -350,7 +350,8 @@ func (p provoked) prove(t *testing.T, m *lab.Machine, known map[string]bool) {
 		code = 0
 	}
 	for _, finding := range run(t, m, "root", command, code).Plan.Findings {
-		if !known[finding.Name+finding.Seen] {
+		told := finding.Name == "CRI" && finding.Severity == "info" // the runtime, as it is now
+		if !told && !known[finding.Name+finding.Seen] {
 			t.Errorf("mended, and found: %+v", finding)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -120,7 +121,48 @@ func ParseSaved(data []byte) (*Saved, error) {
 		return nil, fault.New(fault.InvalidConfig, "has format version %q, and this program reads %s", s.FormatVersion, SavedFormat).
 			WithHint("%s", planAgain)
 	}
+	if err := s.complete(); err != nil {
+		return nil, fault.New(fault.InvalidConfig, "is no plan that this program saved: %w", err).WithHint("%s", planAgain)
+	}
 	return &s, nil
+}
+
+// complete wants all that Save gives. Half a plan would look like one without
+// changes.
+func (s *Saved) complete() error {
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{
+		{"program", s.Program != ""},
+		{"machine", s.Machine != ""},
+		{"input.directory", s.Input.Directory != ""},
+		{"input.digest", s.Input.Digest != ""},
+		{"observed", s.Observed != nil},
+		{"plan.subject.node", s.Plan.Subject.Node != ""},
+		{"plan.changes", s.Plan.Changes != nil},
+	} {
+		if !f.given {
+			return fmt.Errorf("%s is missing", f.name)
+		}
+	}
+	if !path.IsAbs(s.Input.Directory) {
+		return fmt.Errorf("input.directory is not absolute: %q", s.Input.Directory)
+	}
+	for i, c := range s.Plan.Changes {
+		if !slices.Contains([]Action{Create, Update, Replace, Delete, Start, Restart, Wait}, c.Action) {
+			return fmt.Errorf("plan.changes[%d].action is none: %q", i, c.Action)
+		}
+		if c.Address == "" {
+			return fmt.Errorf("plan.changes[%d].address is missing", i)
+		}
+	}
+	for i, f := range s.Plan.Findings {
+		if !slices.Contains([]Severity{SeverityError, SeverityWarning, SeverityInfo}, f.Severity) {
+			return fmt.Errorf("plan.findings[%d].severity is none: %q", i, f.Severity)
+		}
+	}
+	return nil
 }
 
 const planAgain = "plan again, and apply that"

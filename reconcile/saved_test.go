@@ -115,13 +115,21 @@ func TestSavedPlanIsReadAsItWasWritten(t *testing.T) {
 		t.Error(diff)
 	}
 	for name, text := range map[string]string{
-		"nothing":        "",
-		"no JSON":        "apiVersion: v1",
-		"other JSON":     `{"type":"plan","formatVersion":"1.0"}`,
-		"a list":         `[]`,
-		"a newer format": strings.Replace(string(data), `"formatVersion": "1.0"`, `"formatVersion": "2.0"`, 1),
-		"no format":      `{"type":"saved-plan"}`,
-		"cut off":        string(data[:len(data)/2]),
+		"nothing":              "",
+		"no JSON":              "apiVersion: v1",
+		"other JSON":           `{"type":"plan","formatVersion":"1.0"}`,
+		"a list":               `[]`,
+		"a newer format":       strings.Replace(string(data), `"formatVersion": "1.0"`, `"formatVersion": "2.0"`, 1),
+		"no format":            `{"type":"saved-plan"}`,
+		"cut off":              string(data[:len(data)/2]),
+		"hardly any":           `{"type":"saved-plan","formatVersion":"1.0"}`,
+		"no changes":           strings.Replace(string(data), `"changes":`, `"chances":`, 1),
+		"no digest":            strings.Replace(string(data), `"digest": "c0"`, `"digest": ""`, 1),
+		"no node":              strings.Replace(string(data), `"node": "w1"`, `"node": ""`, 1),
+		"nothing seen":         strings.Replace(string(data), `"observed":`, `"obscured":`, 1),
+		"a relative directory": strings.Replace(string(data), `"/home/me"`, `"home/me"`, 1),
+		"no such action":       strings.Replace(string(data), `"action": "update"`, `"action": "\u001b[2J"`, 1),
+		"no such severity":     strings.Replace(string(data), `"severity": "error"`, `"severity": "fatal"`, 1),
 	} {
 		if _, err := ParseSaved([]byte(text)); fault.ClassOf(err) != fault.InvalidConfig {
 			t.Errorf("%s: %v", name, err)

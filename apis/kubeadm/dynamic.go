@@ -54,15 +54,20 @@ func SetDynamicDefaults(cfg *JoinConfiguration, m Machine) error {
 	case len(m.CRISockets) == 1:
 		node.CRISocket = m.CRISockets[0]
 	default:
-		return fault.New(fault.InvalidConfig, "%d container runtimes answer on this machine: %s",
-			len(m.CRISockets), strings.Join(m.CRISockets, ", ")).
-			At("nodeRegistration.criSocket").WithHint("set nodeRegistration.criSocket to the one that the kubelet is to use")
+		return Undecided(m.CRISockets)
 	}
 
 	if cfg.ControlPlane != nil && node.Taints == nil {
 		node.Taints = []corev1.Taint{{Key: ControlPlaneTaint, Effect: corev1.TaintEffectNoSchedule}}
 	}
 	return nil
+}
+
+// Undecided is the error of a machine with several container runtimes, of which
+// nobody has chosen one.
+func Undecided(sockets []string) *fault.Error {
+	return fault.New(fault.InvalidConfig, "%d container runtimes answer on this machine: %s", len(sockets), strings.Join(sockets, ", ")).
+		At("nodeRegistration.criSocket").WithHint("set nodeRegistration.criSocket to the one that the kubelet is to use")
 }
 
 // EffectiveNodeName is the name that the kubelet registers: its last

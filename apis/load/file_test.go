@@ -108,9 +108,9 @@ node: {patches: {directory: /q}}
 		t.Fatal(err)
 	}
 	for _, r := range f.References() {
-		f.Warn(r, "warned of "+r.Path, "")
+		f.Warn(r.Place, "warned of "+r.Path, "")
 		if r.Patches {
-			f.Fail(r, "refused "+r.Path, "look")
+			f.Fail(r.Place, "refused "+r.Path, "look")
 		}
 	}
 	want := `warning: f:4:36: discovery.file.kubeConfigPath: warned of conf

@@ -30,6 +30,16 @@ type Join struct {
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
 	setter     func(fieldPath string) string
+	detected   map[string]string
+}
+
+// Detected says what of the machine a field was taken from, so that the file is
+// not blamed for it.
+func (j *Join) Detected(fieldPath, what string) {
+	if j.detected == nil {
+		j.detected = map[string]string{}
+	}
+	j.detected[fieldPath] = what
 }
 
 // Override changes a configuration after its static defaults are set, as flags of
@@ -126,7 +136,11 @@ func (j *Join) Validate() error {
 		if j.positions != nil && j.isOverridden(e.Field) {
 			hint = "set by " + cmp.Or(j.SetBy(e.Field), "the command line")
 		}
-		problems.add(pos, writtenAs(j.Version, e.Field, j.argNames), lowerFirst(e.ErrorBody()), hint)
+		message := lowerFirst(e.ErrorBody())
+		if what := j.detected[e.Field]; what != "" {
+			pos, message, hint = Position{}, "is not given, and "+what+" cannot be it: "+message, "set "+e.Field
+		}
+		problems.add(pos, writtenAs(j.Version, e.Field, j.argNames), message, hint)
 	}
 	return problems.err()
 }

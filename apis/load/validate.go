@@ -2,6 +2,7 @@ package load
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -86,16 +87,21 @@ func (f *File) Warnings() Problems {
 	return list
 }
 
+// Place is a field of a document.
+type Place struct {
+	// Field is in the notation of the current version.
+	Field string
+
+	document *Document
+}
+
 // Reference is a file or directory that a document names.
 type Reference struct {
-	// Field is where, in the notation of the current version.
-	Field string
+	Place
 	// Path is what is named; a relative one starts at the configuration file.
 	Path string
 	// Patches says that it is a directory of patches; otherwise it is a kubeconfig.
 	Patches bool
-
-	document *Document
 }
 
 // References are the files and directories that the documents name, except those
@@ -106,13 +112,13 @@ func (f *File) References() []Reference {
 		doc := &f.Documents[i]
 		patches := func(field string, p *kubeadm.Patches) {
 			if p != nil && p.Directory != "" {
-				list = append(list, Reference{Field: field, Path: p.Directory, Patches: true, document: doc})
+				list = append(list, Reference{Place: Place{field, doc}, Path: p.Directory, Patches: true})
 			}
 		}
 		switch cfg := doc.Object.(type) {
 		case *kubeadm.JoinConfiguration:
 			if file := cfg.Discovery.File; file != nil && file.KubeConfigPath != "" && !strings.Contains(file.KubeConfigPath, "://") {
-				list = append(list, Reference{Field: "discovery.file.kubeConfigPath", Path: file.KubeConfigPath, document: doc})
+				list = append(list, Reference{Place: Place{"discovery.file.kubeConfigPath", doc}, Path: file.KubeConfigPath})
 			}
 			patches("patches.directory", cfg.Patches)
 		case *kubeadm.InitConfiguration:
@@ -125,14 +131,35 @@ func (f *File) References() []Reference {
 	return list
 }
 
-// Fail makes a problem of a reference.
-func (f *File) Fail(r Reference, message, hint string) {
-	f.added = append(f.added, r.document.problem(r.Field, message, hint))
+// Waiver is a check whose errors a join is to ignore.
+type Waiver struct {
+	Place
+	Name string
 }
 
-// Warn makes a warning of a reference.
-func (f *File) Warn(r Reference, message, hint string) {
-	f.warnings = append(f.warnings, r.document.problem(r.Field, message, hint))
+// Waivers are those of the JoinConfigurations. Other commands of kubeadm have
+// checks of their own.
+func (f *File) Waivers() []Waiver {
+	var list []Waiver
+	for i := range f.Documents {
+		doc := &f.Documents[i]
+		if cfg, ok := doc.Object.(*kubeadm.JoinConfiguration); ok {
+			for i, name := range cfg.NodeRegistration.IgnorePreflightErrors {
+				list = append(list, Waiver{Place{fmt.Sprintf("nodeRegistration.ignorePreflightErrors[%d]", i), doc}, name})
+			}
+		}
+	}
+	return list
+}
+
+// Fail makes a problem of a field.
+func (f *File) Fail(p Place, message, hint string) {
+	f.added = append(f.added, p.document.problem(p.Field, message, hint))
+}
+
+// Warn makes a warning of a field.
+func (f *File) Warn(p Place, message, hint string) {
+	f.warnings = append(f.warnings, p.document.problem(p.Field, message, hint))
 }
 
 // problem places a field of the internal version in the document.

@@ -15,6 +15,7 @@ func TestPages(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"kubejoin.8": "kubejoin-plan(8)", "kubejoin-join.8": "KUBEJOIN_TOKEN",
+		"kubejoin-plan.8": `("sha256:<hex>")`, "kubejoin-preflight.8": `("sha256:<hex>")`,
 		"kubejoin-config-migrate.8": ".SH EXAMPLE", "kubejoin-show.8": "saved plan",
 	} {
 		page, err := os.ReadFile(filepath.Join(dir, name))

@@ -77,7 +77,7 @@ func TestCertificateBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(data) != 2 || !bytes.Equal(data["ca.crt"], sealed) {
+	if len(data.Files) != 2 || !bytes.Equal(data.Files["ca.crt"], sealed) || !data.Uploaded.IsZero() {
 		t.Errorf("%v", data)
 	}
 	noCanary(t, c.run.clean("what the server echoes: "+string(sealed)+", "+b64(sealed)))
@@ -103,6 +103,25 @@ func TestCertificateBundle(t *testing.T) {
 	}
 }
 
+func TestUploaded(t *testing.T) {
+	at := func(hour int) metav1.Time { return metav1.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC) }
+	token := []metav1.OwnerReference{{APIVersion: "v1", Kind: "Secret", Name: "bootstrap-token-abcdef"}}
+	again := at(5)
+	for name, tt := range map[string]struct {
+		of   metav1.ObjectMeta
+		want time.Time
+	}{
+		"nobody's": {metav1.ObjectMeta{CreationTimestamp: at(1)}, time.Time{}},
+		"once":     {metav1.ObjectMeta{CreationTimestamp: at(1), OwnerReferences: token}, at(1).Time},
+		"again": {metav1.ObjectMeta{CreationTimestamp: at(1), OwnerReferences: token,
+			ManagedFields: []metav1.ManagedFieldsEntry{{Time: &again}, {}}}, at(5).Time},
+	} {
+		if got := uploaded(tt.of); !got.Equal(tt.want) {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
 // A node may not read the Secret; who holds the token may.
 func TestBootstrapper(t *testing.T) {
 	s, o := joined(t)
@@ -123,7 +142,7 @@ func TestBootstrapper(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := b.CertificateBundle(t.Context()); err != nil || len(data) != 1 {
+	if data, err := b.CertificateBundle(t.Context()); err != nil || len(data.Files) != 1 {
 		t.Errorf("%v %v", data, err)
 	}
 }

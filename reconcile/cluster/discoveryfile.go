@@ -174,9 +174,11 @@ func (d *discovery) download(ctx context.Context) (access, error) {
 	if err != nil || u.Scheme != "https" || u.Host == "" {
 		return access{}, fault.New(fault.InvalidConfig, "the discovery URL is not of the form https://host/path").At("discovery.file.kubeConfigPath")
 	}
-	if password, ok := u.User.Password(); ok {
-		r.secret(password)
+	if u.User != nil { // the name alone may be a token
+		password, _ := u.User.Password()
+		r.secret(u.User.Username(), password)
 	}
+	r.secret(u.RawQuery)
 	for _, values := range u.Query() { // a signed URL
 		r.secret(values...)
 	}
@@ -217,8 +219,8 @@ func (d *discovery) download(ctx context.Context) (access, error) {
 	if err != nil {
 		return access{}, r.explain(address, err)
 	}
-	// The path shows in errors, and must not show what is in the URL.
-	d.path = u.Scheme + "://" + u.Host + u.Path
+	// It shows in errors, and the rest of the URL may be as good as a password.
+	d.path = u.Scheme + "://" + u.Host
 	return d.parse(data, "", func(path string) ([]byte, error) {
 		if !filepath.IsAbs(path) {
 			return nil, fmt.Errorf("%s is relative, and a downloaded file has no directory", path)

@@ -131,6 +131,40 @@ func (h *Host) DefaultAddress(prefer netip.Addr) (netip.Addr, error) {
 	return addr.Unmap(), nil
 }
 
+// LoopbackAddress is a global unicast address of the loopback interface, which
+// routers that know this machine by several ways lead to: prefer if it is one,
+// or else the first, of version 4 if there is one. Behaviour catalogue §2.2.
+// Errors are as those of DefaultAddress.
+func (h *Host) LoopbackAddress(prefer netip.Addr) (netip.Addr, error) {
+	if !h.live {
+		return netip.Addr{}, fault.New(fault.InvalidConfig, "only the running machine has interfaces")
+	}
+	interfaces, err := h.Interfaces()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if address := loopbackAddress(interfaces, prefer); address.IsValid() {
+		return address, nil
+	}
+	return netip.Addr{}, fault.New(fault.InvalidConfig, "the loopback interface has only loopback addresses")
+}
+
+func loopbackAddress(interfaces []Interface, prefer netip.Addr) netip.Addr {
+	var best netip.Addr
+	for _, i := range interfaces {
+		for _, a := range i.Addresses {
+			switch a := a.Addr(); {
+			case !i.Loopback || !i.Up || !a.IsGlobalUnicast():
+			case a == prefer:
+				return a
+			case !best.IsValid(), a.Is4() && !best.Is4():
+				best = a
+			}
+		}
+	}
+	return best
+}
+
 func (h *Host) hostname() (string, error) {
 	if h.live {
 		return os.Hostname()

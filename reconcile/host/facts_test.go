@@ -111,6 +111,9 @@ func TestDefaultAddress(t *testing.T) {
 		wantClass(t, err, fault.InvalidConfig)
 	}
 
+	_, err := h.LoopbackAddress(netip.Addr{})
+	wantClass(t, err, fault.InvalidConfig)
+
 	// What the running machine has is its own business; it may have none.
 	own, err := net.InterfaceAddrs()
 	must(t, err)

@@ -84,7 +84,22 @@ func ReadLimited(r io.Reader, max int64) ([]byte, error) {
 // that exists keeps its mode and owner, and a link what it leads to; if this user
 // cannot keep the owner, nothing is written. What is no file, a pipe for instance,
 // is written to as it is.
-func (l Local) WriteFile(path string, data []byte) error {
+func (l Local) WriteFile(path string, data []byte) error { return l.write(path, data, false) }
+
+// WritePrivate is WriteFile, with mode 0600 also where the file exists.
+func (l Local) WritePrivate(path string, data []byte) error { return l.write(path, data, true) }
+
+// Same tells whether two paths lead to one file that exists.
+func (l Local) Same(a, b string) bool {
+	first, err := os.Stat(l.path(a))
+	if err != nil {
+		return false
+	}
+	second, err := os.Stat(l.path(b))
+	return err == nil && os.SameFile(first, second)
+}
+
+func (l Local) write(path string, data []byte, private bool) error {
 	name, err := filepath.EvalSymlinks(l.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		name, err = l.path(path), nil
@@ -103,7 +118,7 @@ func (l Local) WriteFile(path string, data []byte) error {
 	case !info.Mode().IsRegular():
 		return cause(writeTo(name, data))
 	}
-	return cause(l.replace(name, data, info))
+	return cause(l.replace(name, data, info, private))
 }
 
 func writeTo(name string, data []byte) error {
@@ -116,8 +131,8 @@ func writeTo(name string, data []byte) error {
 }
 
 // replace writes a temporary file, and gives it the name when it is complete. Mode
-// and owner are those of old, unless that is nil.
-func (l Local) replace(name string, data []byte, old fs.FileInfo) (err error) {
+// and owner are those of old, unless that is nil; a private one keeps mode 0600.
+func (l Local) replace(name string, data []byte, old fs.FileInfo, private bool) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".kubejoin-tmp-*")
 	if err != nil {
 		return err
@@ -129,7 +144,7 @@ func (l Local) replace(name string, data []byte, old fs.FileInfo) (err error) {
 	}()
 	_, err = f.Write(data)
 	if err == nil && old != nil {
-		err = keep(f, old)
+		err = keep(f, old, private)
 	}
 	if err == nil {
 		err = f.Sync()
@@ -150,9 +165,10 @@ func (l Local) replace(name string, data []byte, old fs.FileInfo) (err error) {
 	return errors.Join(err, d.Close())
 }
 
-// keep gives a new file the owner and mode of an old one. The mode comes second: a
-// change of the owner takes setuid and setgid away (chown(2)).
-func keep(f *os.File, old fs.FileInfo) error {
+// keep gives a new file the owner of an old one, and its mode unless it is private.
+// The mode comes second: a change of the owner takes setuid and setgid away
+// (chown(2)).
+func keep(f *os.File, old fs.FileInfo, private bool) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err
@@ -162,6 +178,9 @@ func keep(f *os.File, old fs.FileInfo) error {
 		if err := f.Chown(theirs.UID, theirs.GID); err != nil {
 			return fmt.Errorf("its owner cannot be kept: %w", cause(err))
 		}
+	}
+	if private {
+		return nil // os.CreateTemp made it 0600
 	}
 	return f.Chmod(old.Mode() & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky))
 }

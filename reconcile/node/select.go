@@ -55,8 +55,10 @@ func (s Selection) HealthAlone() bool {
 	return len(s.Only) > 0 && s.Skips(phaseManifests) && !s.Skips(phaseHealth)
 }
 
-// Preflight tells whether the machine is checked.
-func (s Selection) Preflight() bool { return !s.Skips(phasePreflight) }
+// Preflight tells whether the machine is checked: like any phase that was not asked
+// for, the checks are left out with targets, of which hardly any needs what a whole
+// join needs.
+func (s Selection) Preflight() bool { return !s.Skips(phasePreflight) && len(s.Targets) == 0 }
 
 // PreflightAsked tells whether the machine is checked even if there is nothing
 // to do.
@@ -76,6 +78,18 @@ func (s Selection) SharedKeys() bool {
 		})
 	}
 	return slices.ContainsFunc(phases, func(p string) bool { return !s.Skips(p) })
+}
+
+// Runtime tells whether something is managed that needs to know which container
+// runtime the node has: the kubelet's configuration, and a control plane's images.
+func (s Selection) Runtime() bool {
+	if len(s.Targets) > 0 {
+		return slices.ContainsFunc(s.Targets, func(t string) bool {
+			a := reconcile.Address(t)
+			return (a == FileAddress(InstanceConfigPath) || a == FileAddress(KubeletConfigPath) || a.Kind() == "image") && !s.Skips(PhaseOf(a, s.ControlPlane))
+		})
+	}
+	return !s.Skips(phaseKubelet) || s.ControlPlane && !s.Skips(phasePreflight)
 }
 
 // Idle is the error of a selection that has nothing to do on a worker; nil if it
@@ -147,11 +161,30 @@ func Select(resources []reconcile.Resource, s Selection) ([]reconcile.Resource, 
 		f := reconcile.Finding{Severity: reconcile.SeverityInfo, Name: findingOnly,
 			Seen: fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed", strings.Join(s.Only, ", "), left)}
 		if len(s.Targets) > 0 {
-			f.Name, f.Seen = findingTarget, fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed", strings.Join(s.Targets, ", "), left)
+			f.Name, f.Seen = findingTarget, fmt.Sprintf("only %s: what else makes this node (%d resources) is not managed, and the machine is not checked", strings.Join(s.Targets, ", "), left)
 		}
 		findings = append(findings, f)
 	}
 	return out, findings, nil
+}
+
+// SkippedChecks say what is left out with those phases, or parts of them, that
+// hold no resource: nothing else in the plan shows it.
+func (s Selection) SkippedChecks() []reconcile.Finding {
+	if len(s.Targets) > 0 {
+		return nil
+	}
+	var out []reconcile.Finding
+	for _, left := range []struct{ phase, what string }{
+		{phasePreflight, "the machine is not checked"},
+		{phaseCheckEtcd, "an etcd that takes no member now is no reason not to begin"},
+		{phaseHealth, "nobody waits until the control plane is healthy"},
+	} {
+		if p, _ := FindPhase(left.phase); covers(s.Skip, left.phase) && (s.ControlPlane || p.Workers) {
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: findingSkipped, Seen: left.phase + " is skipped: " + left.what})
+		}
+	}
+	return out
 }
 
 const unasked = " is not among the phases that were asked for"

@@ -251,3 +251,23 @@ func TestBeginAnyway(t *testing.T) {
 
 // noEtcd is asked for nothing.
 type noEtcd struct{ EtcdClient }
+
+// The checks are those of a whole join, or none.
+func TestSelectionOfChecks(t *testing.T) {
+	for name, tt := range map[string]struct {
+		of    Selection
+		made  bool
+		asked bool
+	}{
+		"all":                {Selection{}, true, false},
+		"skipped":            {Selection{Skip: []string{"preflight"}}, false, false},
+		"asked":              {Selection{Only: []string{"preflight"}}, true, true},
+		"another phase":      {Selection{Only: []string{"kubelet-start"}}, false, false},
+		"a target":           {Selection{Targets: []string{"file:/var/lib/kubelet/config.yaml"}}, false, false},
+		"a target and asked": {Selection{Only: []string{"preflight"}, Targets: []string{"image:x"}}, false, false},
+	} {
+		if made, asked := tt.of.Preflight(), tt.of.PreflightAsked(); made != tt.made || asked != tt.asked {
+			t.Errorf("%s: %v, %v", name, made, asked)
+		}
+	}
+}

@@ -97,7 +97,7 @@ func isPod(data []byte) bool {
 // checkDataDir wants etcd's directory to be empty, unless a resource of the plan
 // judges what is in it, or this machine's own etcd uses it.
 func checkDataDir(_ context.Context, p *pass) []reconcile.Finding {
-	etcd := p.localEtcd()
+	etcd, _ := p.localEtcd()
 	if etcd == nil || p.managesKind("etcd-member") {
 		return nil
 	}

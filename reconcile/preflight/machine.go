@@ -95,7 +95,8 @@ const (
 
 func checkDisks(_ context.Context, p *pass) []reconcile.Finding {
 	dirs := []string{"/etc/kubernetes", "/var/lib/kubelet"}
-	if etcd := p.localEtcd(); etcd != nil {
+	etcd, sure := p.localEtcd()
+	if etcd != nil {
 		dirs = append(dirs, etcd.DataDir)
 	}
 	var out []reconcile.Finding
@@ -105,9 +106,23 @@ func checkDisks(_ context.Context, p *pass) []reconcile.Finding {
 			out = append(out, unseen("DiskSpace", err)...)
 			continue
 		}
-		out = append(out, judgeDisk(dir, disk)...)
+		found := judgeDisk(dir, disk)
+		if etcd != nil && dir == etcd.DataDir && !sure {
+			doubt(found)
+		}
+		out = append(out, found...)
 	}
 	return out
+}
+
+// doubt makes findings about etcd warnings, where the cluster is not known: its
+// etcd may be external.
+func doubt(findings []reconcile.Finding) {
+	for i := range findings {
+		f := &findings[i]
+		f.Severity = reconcile.SeverityWarning
+		f.Seen += "; the cluster is not known, and if its etcd is not external, this machine is to have a member"
+	}
 }
 
 func judgeDisk(dir string, d host.FileSystem) []reconcile.Finding {
@@ -140,16 +155,23 @@ func judgeDisk(dir string, d host.FileSystem) []reconcile.Finding {
 	return []reconcile.Finding{f}
 }
 
-// localEtcd is the cluster's etcd as a static pod; nil for a worker, external
-// etcd, or if the cluster is not known.
-func (p *pass) localEtcd() *kubeadm.LocalEtcd {
-	if !p.controlPlane() || !p.clusterKnown() || p.Cluster.Configuration.Etcd.External != nil {
-		return nil
+// localEtcd is the cluster's etcd as a static pod; nil for a worker, or external
+// etcd. It is not sure where the cluster is not known: then it is what kubeadm
+// init makes by default.
+func (p *pass) localEtcd() (etcd *kubeadm.LocalEtcd, sure bool) {
+	usual := &kubeadm.LocalEtcd{DataDir: kubeadm.DefaultEtcdDataDir}
+	switch {
+	case !p.controlPlane():
+		return nil, true
+	case !p.clusterKnown():
+		return usual, false
+	case p.Cluster.Configuration.Etcd.External != nil:
+		return nil, true
 	}
 	if etcd := p.Cluster.Configuration.Etcd.Local; etcd != nil && etcd.DataDir != "" {
-		return etcd
+		return etcd, true
 	}
-	return &kubeadm.LocalEtcd{DataDir: kubeadm.DefaultEtcdDataDir}
+	return usual, true
 }
 
 // The programs that a kubelet and its containers start: behaviour catalogue §6.2.

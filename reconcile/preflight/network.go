@@ -38,7 +38,7 @@ func checkHostname(ctx context.Context, p *pass) []reconcile.Finding {
 
 // endpoint is where something of the cluster is.
 type endpoint struct {
-	url  string // with its host and port
+	url  string // scheme, host and port: the rest of a discovery file's URL may be a credential
 	told string // what says so
 }
 
@@ -50,7 +50,12 @@ func (p *pass) endpoints() []endpoint {
 		if !strings.Contains(u, "://") {
 			u = "https://" + u
 		}
-		if hostPort != "" && !slices.ContainsFunc(list, func(e endpoint) bool { return e.url == u }) {
+		parsed, err := url.Parse(u)
+		if hostPort == "" || err != nil {
+			return // validation tells
+		}
+		u = (&url.URL{Scheme: parsed.Scheme, Host: parsed.Host}).String()
+		if !slices.ContainsFunc(list, func(e endpoint) bool { return e.url == u }) {
 			list = append(list, endpoint{u, told})
 		}
 	}
@@ -223,7 +228,8 @@ func checkForwarding(_ context.Context, p *pass) []reconcile.Finding {
 				Hint: "boot a kernel with this protocol (without ipv6.disable=1, for instance)"})
 		case !strings.HasPrefix(value, "1"):
 			out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: finding, Seen: "/proc/sys/" + name + " is " + value, Wanted: "1",
-				Hint: fmt.Sprintf("sysctl -w %s=1, and for the next boot: echo '%s = 1' > /etc/sysctl.d/50-kubernetes.conf", dotted, dotted)})
+				// A file for each: the advice for the second must not undo the first.
+				Hint: fmt.Sprintf("sysctl -w %[1]s=1, and for the next boot: echo '%[1]s = 1' > /etc/sysctl.d/50-%[2]s.conf", dotted, strings.ReplaceAll(dotted, ".", "-"))})
 		}
 	}
 	return out
@@ -344,18 +350,18 @@ func judgeOverlap(subnets []subnet, uplinks []host.Interface) []reconcile.Findin
 // checkAdvertiseAddress is for a machine without a plan, which says the same.
 func checkAdvertiseAddress(_ context.Context, p *pass) []reconcile.Finding {
 	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-	address, err := netip.ParseAddr(p.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress)
-	if err != nil || !p.Alone {
-		return nil // validation tells
-	}
-	on, err := p.hasAddress(address)
-	if err != nil {
-		return unseen("AdvertiseAddress", err)
+	address, ok := kubeadm.ParseAddress(p.Config.ControlPlane.LocalAPIEndpoint.AdvertiseAddress)
+	if !ok || !p.Alone {
+		return nil // it is told why there is none
 	}
 	var out []reconcile.Finding
-	if !on {
-		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: "no interface of this machine has the address " + address.String(),
-			Wanted: "one of " + p.ownAddresses(), Hint: "correct " + field})
+	if p.Machine.Live() {
+		if on, err := p.hasAddress(address); err != nil {
+			out = unseen("AdvertiseAddress", err)
+		} else if !on {
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: "no interface of this machine has the address " + address.String(),
+				Wanted: "one of " + p.ownAddresses(), Hint: "correct " + field})
+		}
 	}
 	if subnets := p.subnets(); len(subnets) > 0 && subnets[0].kind == "service" && subnets[0].prefix.Addr().Is4() != address.Is4() {
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Seen: fmt.Sprintf("%s is not of the family of the cluster's services, %s", address, subnets[0].prefix),

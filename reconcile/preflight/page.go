@@ -15,7 +15,8 @@ func Page() []byte {
 ` + "`kubejoin preflight -f join.yaml`" + ` makes them alone, before there is a cluster or while an image
 is built; ` + "`plan` and `apply`" + ` make them where they have something to change. All are made at once,
 and none changes anything: no module is loaded, no port bound, no directory made, no
-image pulled, and no program started but ` + "`kubelet --version`" + `, once.
+image pulled, and no program started but ` + "`kubelet --version`" + `, once. ` + "`preflight`" + ` also tells
+the runtime that answers, with its version and cgroup driver.
 
 A finding tells what was seen, what is wanted, why that matters and what to do. An error
 stops apply before it changes anything (exit code 4). A warning does not.

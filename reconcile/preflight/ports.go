@@ -20,6 +20,8 @@ type port struct {
 	component string     // "kubelet", or a static pod's name
 	// told says what chose the address.
 	told string
+	// perhaps says that the component may be none of this machine.
+	perhaps bool
 }
 
 // The ports that have no field of their own: behaviour catalogue §6.3.
@@ -40,7 +42,11 @@ func checkPorts(_ context.Context, p *pass) []reconcile.Finding {
 	}
 	var out []reconcile.Finding
 	for _, want := range p.ports() {
-		out = append(out, p.checkPort(want, listeners)...)
+		found := p.checkPort(want, listeners)
+		if want.perhaps {
+			doubt(found)
+		}
+		out = append(out, found...)
 	}
 	return out
 }
@@ -53,11 +59,11 @@ func (p *pass) ports() []port {
 		if k.Port != 0 {
 			list[0].number = int(k.Port)
 		}
-		list[0].address, _ = netip.ParseAddr(k.Address)
+		list[0].address, _ = kubeadm.ParseAddress(k.Address)
 		if k.HealthzPort != nil {
 			list[1].number = int(*k.HealthzPort)
 		}
-		if a, err := netip.ParseAddr(k.HealthzBindAddress); err == nil {
+		if a, ok := kubeadm.ParseAddress(k.HealthzBindAddress); ok {
 			list[1].address = a
 		}
 	}
@@ -66,36 +72,43 @@ func (p *pass) ports() []port {
 			list[i].number, _ = strconv.Atoi(v)
 		}
 		if v, given := p.kubeletArg(names[1]); given {
-			list[i].address, _ = netip.ParseAddr(v)
+			list[i].address, _ = kubeadm.ParseAddress(v)
 		}
 	}
 	list = slices.DeleteFunc(list, func(p port) bool { return p.number == 0 }) // turned off
-	if !p.controlPlane() || !p.clusterKnown() {
+	if !p.controlPlane() {
 		return list
 	}
-	c, own := p.Cluster.Configuration, p.Config.ControlPlane.LocalAPIEndpoint
-	bound := func(component string, number int, args []kubeadm.Arg) {
-		list = append(list, port{number, argAddress(args, "bind-address"), component, component + "'s bind-address"})
+	var c kubeadm.ClusterConfiguration // of a cluster that is not known yet, what kubeadm init makes by default
+	if p.clusterKnown() {
+		c = *p.Cluster.Configuration
 	}
-	bound("kube-apiserver", int(own.BindPort), c.APIServer.ExtraArgs)
-	bound("kube-controller-manager", managerPort, c.ControllerManager.ExtraArgs)
-	bound("kube-scheduler", schedulerPort, c.Scheduler.ExtraArgs)
-	if p.localEtcd() != nil {
-		address, err := netip.ParseAddr(own.AdvertiseAddress)
-		if err == nil {
-			const told = "controlPlane.localAPIEndpoint.advertiseAddress"
-			list = append(list, port{etcdPort, address, "etcd", told}, port{etcdPeerPort, address, "etcd", told})
+	own := p.Config.ControlPlane.LocalAPIEndpoint
+	bound := func(component string, number int, args []kubeadm.Arg, otherwise netip.Addr) {
+		list = append(list, port{number: number, address: argAddress(args, "bind-address", otherwise), component: component, told: component + "'s bind-address"})
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	bound("kube-apiserver", int(own.BindPort), c.APIServer.ExtraArgs, netip.Addr{})
+	bound("kube-controller-manager", managerPort, c.ControllerManager.ExtraArgs, loopback)
+	bound("kube-scheduler", schedulerPort, c.Scheduler.ExtraArgs, loopback)
+	if etcd, sure := p.localEtcd(); etcd != nil {
+		if address, ok := kubeadm.ParseAddress(own.AdvertiseAddress); ok {
+			for _, number := range []int{etcdPort, etcdPeerPort} {
+				list = append(list, port{number: number, address: address, component: "etcd",
+					told: "controlPlane.localAPIEndpoint.advertiseAddress", perhaps: !sure})
+			}
 		}
 	}
 	return list
 }
 
-// argAddress is an argument's last value as an address; the zero value if it is
-// not given or none.
-func argAddress(args []kubeadm.Arg, name string) (address netip.Addr) {
+// argAddress is an argument's last value as an address, the zero value if that is
+// none; otherwise if it is not given.
+func argAddress(args []kubeadm.Arg, name string, otherwise netip.Addr) netip.Addr {
+	address := otherwise
 	for _, a := range args {
 		if a.Name == name {
-			address, _ = netip.ParseAddr(a.Value)
+			address, _ = kubeadm.ParseAddress(a.Value)
 		}
 	}
 	return address
@@ -106,6 +119,8 @@ func (p *pass) checkPort(want port, listeners []host.Listener) []reconcile.Findi
 	if want.address.IsValid() && !want.address.IsUnspecified() && !want.address.IsLoopback() {
 		if on, err := p.hasAddress(want.address); err != nil {
 			return unseen(name, err)
+		} else if !on && want.perhaps {
+			return nil // AdvertiseAddress tells
 		} else if !on {
 			// Listening fails for this reason, whoever else listens.
 			return []reconcile.Finding{{Severity: reconcile.SeverityError, Name: name,

@@ -30,6 +30,9 @@ type Input struct {
 	// Managed are the addresses of the plan's resources. What they keep is theirs
 	// to judge.
 	Managed []reconcile.Address
+	// Undecided are the container runtimes that answer where nobody has chosen one
+	// of several; Config has the first of them.
+	Undecided []string
 	// Joined says that the kubelet has a certificate: what would keep the machine
 	// from joining does not keep it from being mended.
 	Joined bool
@@ -135,6 +138,7 @@ func Run(ctx context.Context, in Input) []reconcile.Finding {
 	wg.Wait()
 	out := slices.Concat(found...)
 	if in.Alone {
+		out = append(out, p.told()...)
 		out = append(out, unmade(unlive, "need the running machine")...)
 		out = append(out, unmade(unclustered, "need the cluster, which could not be read")...)
 	}

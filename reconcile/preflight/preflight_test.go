@@ -194,6 +194,8 @@ func TestChecks(t *testing.T) {
 			x.runtime(Runtime{}, fault.New(fault.Preflight, "connect: no such file or directory"))
 		}, []string{"error CRI: no container runtime answers at unix:///var/run/containerd/containerd.sock: no such file or directory; one answers at unix:///var/run/crio/crio.sock"}},
 		{"CRI", "not ready", func(x *thing) { x.runtime(Runtime{Name: "containerd", NotReady: "Starting soon"}, nil) }, []string{"error CRI: containerd is not ready: Starting soon"}},
+		{"CRI", "several", func(x *thing) { x.Undecided = host.CRISockets()[:2] },
+			[]string{"error CRI: 2 container runtimes answer on this machine: unix:///var/run/containerd/containerd.sock, unix:///var/run/crio/crio.sock"}},
 		{"CRI", "a plan without root", func(x *thing) { x.Facts.EffectiveUID = 1; x.runtime(Runtime{}, os.ErrPermission) }, nil},
 		{"CRI", "a plan without root or runtime", func(x *thing) { x.Facts = host.Facts{EffectiveUID: 1} }, []string{"error CRI: no container runtime answers"}},
 		{"ContainerRuntimeVersion", "tells", nil, nil},
@@ -357,12 +359,11 @@ func TestChecks(t *testing.T) {
 			x.cfg.NodeRegistration.KubeletExtraArgs = []kubeadm.Arg{{Name: "node-ip", Value: "10.0.0.1"}}
 		}, nil},
 		{"AdvertiseAddress", "the plan tells", func(x *thing) { x.controlPlane() }, nil},
-		{"AdvertiseAddress", "not here", func(x *thing) { x.controlPlane(); x.Alone = true }, []string{"error AdvertiseAddress: no interface of this machine has the address 127.0.0.1"}},
 		{"AdvertiseAddress", "another family", func(x *thing) {
 			x.controlPlane()
 			x.Alone = true
 			x.cl.Networking.ServiceSubnet = "fd00::/112"
-		}, []string{"error AdvertiseAddress: no interface", "error AdvertiseAddress: 127.0.0.1 is not of the family"}},
+		}, []string{"error AdvertiseAddress: 127.0.0.1 is not of the family"}},
 
 		{"EndpointDNS", "resolves", nil, nil},
 		{"EndpointDNS", "does not", func(x *thing) { x.cfg.Discovery.BootstrapToken.APIServerEndpoint = "cp.invalid:6443" }, []string{"error EndpointDNS: cp.invalid (discovery.bootstrapToken.apiServerEndpoint) does not resolve"}},
@@ -392,6 +393,38 @@ func TestChecks(t *testing.T) {
 			}
 			got := x.check(t, tt.check)
 			expect(t, got, tt.want)
+		})
+	}
+}
+
+// Also where nothing is wrong with it, the runtime is told; a plan has other news.
+func TestTheRuntimeIsTold(t *testing.T) {
+	const told = "containerd v2.1.4 answers at unix:///var/run/containerd/containerd.sock, its cgroup driver is systemd"
+	for name, tt := range map[string]struct {
+		edit func(*thing)
+		want []string
+	}{
+		"alone":     {func(*thing) {}, []string{told}},
+		"in a plan": {func(x *thing) { x.Alone = false }, nil},
+		"does not tell": {func(x *thing) { x.runtime(Runtime{Name: "containerd", Version: "v1.7.0"}, nil) },
+			[]string{"containerd v1.7.0 answers at unix:///var/run/containerd/containerd.sock, it does not tell its cgroup driver"}},
+		"not there":    {func(x *thing) { x.runtime(Runtime{}, os.ErrDeadlineExceeded) }, nil},
+		"without root": {func(x *thing) { x.Facts.EffectiveUID = 1000 }, nil},
+		"undecided":    {func(x *thing) { x.Undecided = host.CRISockets()[:2] }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newThing()
+			x.Alone, x.Machine = true, open(t, "")
+			tt.edit(x)
+			var got []string
+			for _, f := range Run(t.Context(), *x.Input) {
+				if f.Name == "CRI" && f.Severity == reconcile.SeverityInfo {
+					got = append(got, f.Seen)
+				}
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
 		})
 	}
 }
@@ -573,9 +606,16 @@ func TestPortOwners(t *testing.T) {
 			x.controlPlane()
 			x.files["/etc/kubernetes/manifests/kube-controller-manager.yaml"] = ""
 		}, nil},
-		"an API server that is no pod": {held(everywhere, 6443, "kube-apiserver", "/k3s"), func(x *thing) { x.controlPlane() }, []string{"error Port-6443: kube-apiserver"}},
-		"a worker has no API server":   {held(everywhere, 6443, "haproxy", "/"), nil, nil},
-		"nobody can see":               {map[string]string{"/proc/net/tcp": fmt.Sprintf(line, everywhere, 10250)}, nil, []string{"error Port-10250: a process that cannot be seen"}},
+		"an API server that is no pod":             {held(everywhere, 6443, "kube-apiserver", "/k3s"), func(x *thing) { x.controlPlane() }, []string{"error Port-6443: kube-apiserver"}},
+		"before there is a cluster":                {held(everywhere, 6443, "haproxy", "/"), func(x *thing) { x.controlPlane(); x.Cluster = nil }, []string{"error Port-6443: haproxy"}},
+		"a scheduler's, before there is a cluster": {held(everywhere, 10259, "nc", "/"), func(x *thing) { x.controlPlane(); x.Cluster = nil }, []string{"error Port-10259: nc"}},
+		"perhaps etcd's": {held(everywhere, 2379, "etcd", "/"), func(x *thing) { x.controlPlane(); x.Cluster = nil },
+			[]string{"warning Port-2379: etcd (process 812) listens on 0.0.0.0:2379; the cluster is not known"}},
+		"etcd's":                     {held(everywhere, 2380, "etcd", "/"), func(x *thing) { x.controlPlane() }, []string{"error Port-2380: etcd (process 812) listens on 0.0.0.0:2380"}},
+		"nobody's":                   {held(everywhere, 2380, "etcd", "/"), func(x *thing) { x.controlPlane(); x.cl.Etcd.External = &kubeadm.ExternalEtcd{} }, nil},
+		"beside the scheduler":       {held("0200000A", 10259, "nc", "/"), func(x *thing) { x.controlPlane() }, nil},
+		"a worker has no API server": {held(everywhere, 6443, "haproxy", "/"), nil, nil},
+		"nobody can see":             {map[string]string{"/proc/net/tcp": fmt.Sprintf(line, everywhere, 10250)}, nil, []string{"error Port-10250: a process that cannot be seen"}},
 		"this user cannot": {map[string]string{"/proc/net/tcp": fmt.Sprintf(line, everywhere, 10250)}, func(x *thing) { x.Facts.EffectiveUID = 1 },
 			[]string{"warning Port-10250: a process of another user"}},
 		"this user cannot, and joined": {map[string]string{"/proc/net/tcp": fmt.Sprintf(line, everywhere, 10250)}, func(x *thing) { x.Facts.EffectiveUID, x.Joined = 1, true }, nil},
@@ -672,6 +712,28 @@ func TestNetworks(t *testing.T) {
 	}
 }
 
+// 192.0.2.0/24 is nobody's (RFC 5737).
+func TestAdvertiseAddressOfTheRunningMachine(t *testing.T) {
+	x := newThing()
+	x.controlPlane()
+	x.Alone, x.Machine = true, open(t, "")
+	x.cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress = "192.0.2.7"
+	x.cl.Networking.ServiceSubnet = "fd00::/112"
+	expect(t, x.check(t, "AdvertiseAddress"), []string{"error AdvertiseAddress: no interface of this machine has the address 192.0.2.7",
+		"error AdvertiseAddress: 192.0.2.7 is not of the family"})
+}
+
+// Whoever follows the advice for both families has both after the next boot.
+func TestForwardingAdviceForBoth(t *testing.T) {
+	x := newThing()
+	x.cl.Networking.PodSubnet += ",fd01::/64"
+	x.files["/proc/sys/net/ipv4/ip_forward"], x.files["/proc/sys/net/ipv6/conf/default/forwarding"] = "0\n", "0\n"
+	got := x.check(t, "FileContent-*")
+	if len(got) != 2 || !strings.Contains(got[0].Hint, "> /etc/sysctl.d/50-net-ipv4-ip_forward.conf") || !strings.Contains(got[1].Hint, "> /etc/sysctl.d/50-net-ipv6-conf-default-forwarding.conf") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestProxies(t *testing.T) {
 	x := newThing()
 	x.controlPlane()
@@ -685,6 +747,11 @@ func TestProxies(t *testing.T) {
 	expect(t, x.check(t, "HTTPProxyCIDR"), []string{"warning HTTPProxyCIDR: connections to the service subnet 10.96.0.0/12 go through the proxy http://proxy.corp:3128"})
 	if strings.Contains(fmt.Sprint(got), "secret") {
 		t.Error("tells the proxy's password")
+	}
+	x.cfg.Discovery = kubeadm.Discovery{File: &kubeadm.FileDiscovery{KubeConfigPath: "https://user:hunter2@files.corp:1/x?sig=SECRETSIG"}}
+	expect(t, x.check(t, "HTTPProxy"), []string{"warning HTTPProxy: connections to https://files.corp:1 (discovery.file.kubeConfigPath) go through"})
+	if got := fmt.Sprint(x.check(t, "HTTPProxy"), x.check(t, "EndpointDNS")); strings.Contains(got, "hunter2") || strings.Contains(got, "SECRETSIG") {
+		t.Errorf("tells what is in the URL of the discovery file: %s", got)
 	}
 	t.Setenv("NO_PROXY", "*")
 	x.Proxy = cluster.ProxyFromEnvironment()

@@ -218,7 +218,7 @@ func Checks() []Check {
 		{Name: "AddressOverlap", Role: Every, Severity: warning, live: true, cluster: true, joining: true, run: checkOverlap,
 			Meaning: "the machine's own address is in none of the cluster's subnets",
 			Why:     "the machine and a pod or service have the same address, and one of them is not reached"},
-		{Name: "AdvertiseAddress", Role: ControlPlane, Severity: fatal, live: true, run: checkAdvertiseAddress,
+		{Name: "AdvertiseAddress", Role: ControlPlane, Severity: fatal, run: checkAdvertiseAddress,
 			Meaning: "controlPlane.localAPIEndpoint.advertiseAddress is an address of this machine, and of the services' family",
 			Why:     "etcd cannot listen on another one, and would have been announced to its cluster by then"},
 		{Name: "Firewalld", Kubeadm: true, Role: Every, Severity: warning, live: true, joining: true, run: checkFirewalld,

@@ -15,9 +15,42 @@ import (
 )
 
 // asks tells whether the runtime can be asked. Its socket is root's.
-func (p *pass) asks() bool { return p.Runtime != nil && p.Facts.EffectiveUID == 0 }
+func (p *pass) asks() bool {
+	return p.Runtime != nil && p.Facts.EffectiveUID == 0 && len(p.Undecided) == 0
+}
+
+// told says which runtime answered, where that is the whole news.
+func (p *pass) told() []reconcile.Finding {
+	if !p.asks() || !p.Machine.Live() {
+		return nil
+	}
+	r, err := p.runtime()
+	if err != nil {
+		return nil // CRI tells
+	}
+	driver := "its cgroup driver is " + r.CgroupDriver
+	if r.CgroupDriver == "" {
+		driver = "it does not tell its cgroup driver"
+	}
+	return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "CRI",
+		Seen: strings.TrimSpace(r.Name+" "+r.Version) + " answers at " + p.Config.NodeRegistration.CRISocket + ", " + driver}}
+}
+
+// Undecided is the finding about several container runtimes of which nobody has
+// chosen one.
+func Undecided(sockets []string) []reconcile.Finding {
+	if len(sockets) == 0 {
+		return nil
+	}
+	e := kubeadm.Undecided(sockets)
+	return []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "CRI", Seen: e.Err.Error(), Wanted: "one, or " + e.Address,
+		Why: "the kubelet is told the socket of one", Hint: e.Hint}}
+}
 
 func checkRuntime(_ context.Context, p *pass) []reconcile.Finding {
+	if len(p.Undecided) > 0 {
+		return Undecided(p.Undecided)
+	}
 	socket := p.Config.NodeRegistration.CRISocket
 	f := reconcile.Finding{Severity: reconcile.SeverityError, Wanted: "a container runtime that speaks CRI v1 at " + socket}
 	if !p.asks() {

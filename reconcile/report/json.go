@@ -18,7 +18,13 @@ const FormatVersion = "1.0"
 type object map[string]any
 
 // line prints one JSON object. The caller holds the lock.
-func (p *Printer) line(o object) {
+func (p *Printer) line(o object) { p.write(encode(o)) }
+
+// hiding prints one JSON object that may quote what the user typed. The caller
+// holds the lock.
+func (p *Printer) hiding(o object) { p.write([]byte(p.o.Hide(string(encode(o))))) }
+
+func encode(o object) []byte {
 	o["formatVersion"] = FormatVersion
 	b, err := json.Marshal(o)
 	if err != nil { // cannot happen: the objects hold plain data
@@ -34,7 +40,7 @@ func (p *Printer) line(o object) {
 			out = utf8.AppendRune(out, r)
 		}
 	}
-	p.write(append(out, '\n'))
+	return append(out, '\n')
 }
 
 func (p *Printer) jsonEvent(e reconcile.Event) {

@@ -25,6 +25,9 @@ type Options struct {
 	Err    io.Writer // progress and errors
 	// ColorOut and ColorErr decorate the respective stream.
 	ColorOut, ColorErr bool
+	// Hide takes out of an error, a note or progress what must not be shown; nil if
+	// there is nothing.
+	Hide func(string) string
 }
 
 // Printer prints one command's output. Its methods may be called from several
@@ -44,6 +47,9 @@ type Printer struct {
 
 // New makes a printer.
 func New(o Options) *Printer {
+	if o.Hide == nil {
+		o.Hide = func(s string) string { return s }
+	}
 	return &Printer{o: o, running: make(map[reconcile.Address]time.Time)}
 }
 
@@ -137,7 +143,7 @@ func (p *Printer) Note(severity reconcile.Severity, format string, args ...any) 
 	defer p.mu.Unlock()
 	msg := fmt.Sprintf(format, args...)
 	if p.o.Format == JSON {
-		p.line(object{"type": "note", "severity": severity, "message": msg})
+		p.hiding(object{"type": "note", "severity": severity, "message": msg})
 		return
 	}
 	p.errf("%s %s\n", p.err(styleOf(severity), string(severity)+":"), clean(msg))
@@ -156,7 +162,7 @@ func (p *Printer) progress(address, msg string, lines []string, hint string) {
 		if hint != "" {
 			o["hint"] = hint
 		}
-		p.line(o)
+		p.hiding(o)
 		return
 	}
 	if address != "" {

@@ -317,3 +317,21 @@ func TestResultsThatAreNoPlan(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Whatever a plan from elsewhere holds, no field of it reaches the terminal raw.
+func TestNothingDrivesTheTerminal(t *testing.T) {
+	const h = "\x1b[2J\x9b"
+	var out bytes.Buffer
+	p := New(Options{Format: Text, Out: &out, Err: &out})
+	p.Saved(&reconcile.Saved{Program: h, Input: reconcile.Input{Directory: h, Endpoint: h, Flags: map[string][]string{h: {h}, "config": {h}}},
+		Plan: reconcile.Plan{Subject: reconcile.Subject{Node: h, Cluster: h, Server: h, ClusterCA: h, KubernetesVersion: h, Root: h},
+			Overrides: []reconcile.Setting{{Path: h, Value: h, Source: h}},
+			Changes: []reconcile.Change{
+				{Address: h, Action: h, Reason: h, Summary: h, Diff: h, Disruption: h, Because: []reconcile.Address{h}},
+				{Address: h, Action: h, Reason: h, Summary: h, Fields: []reconcile.Field{{Path: h, Before: h, After: h}}, Allow: h},
+			},
+			Findings: []reconcile.Finding{{Severity: h, Name: h, Address: h, Seen: h, Wanted: h, Why: h, Hint: h}}}})
+	if text := out.String(); strings.ContainsAny(text, "\x1b\u009b") || strings.Contains(text, "\x9b") {
+		t.Errorf("%q", text)
+	}
+}

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"time"
 	"unicode"
@@ -32,7 +33,11 @@ func (p *Printer) out(s style, text string) string { return paint(p.o.ColorOut, 
 func (p *Printer) err(s style, text string) string { return paint(p.o.ColorErr, s, text) }
 
 func (p *Printer) outf(format string, args ...any) { p.write(fmt.Appendf(nil, format, args...)) }
-func (p *Printer) errf(format string, args ...any) { _, _ = fmt.Fprintf(p.o.Err, format, args...) }
+
+// errf prints what may quote what the user typed.
+func (p *Printer) errf(format string, args ...any) {
+	_, _ = io.WriteString(p.o.Err, p.o.Hide(fmt.Sprintf(format, args...)))
+}
 
 // clean makes control characters visible, so that text from a cluster, a log
 // or a file cannot move the cursor, change colours, or begin a line that looks
@@ -130,11 +135,12 @@ func (p *Printer) header(s reconcile.Subject) {
 
 func (p *Printer) change(c reconcile.Change) {
 	mark, st := sign(c)
-	p.outf("\n%s %s  %s (%s): %s\n", p.out(st, "  "+mark), p.out(bold, clean(string(c.Address))), c.Action, c.Reason, clean(c.Summary))
+	p.outf("\n%s %s  %s (%s): %s\n", p.out(st, "  "+mark), p.out(bold, clean(string(c.Address))),
+		clean(string(c.Action)), clean(string(c.Reason)), clean(c.Summary))
 	if c.Allow != "" {
-		p.outf("      %s\n", p.out(red, "destructive: refused without --allow="+c.Allow))
+		p.outf("      %s\n", p.out(red, clean("destructive: refused without --allow="+c.Allow)))
 	} else if c.Disruption != reconcile.NoDisruption {
-		p.outf("      disruption: %s\n", c.Disruption)
+		p.outf("      disruption: %s\n", clean(string(c.Disruption)))
 	}
 	for _, a := range c.Because {
 		p.outf("      because of %s\n", clean(string(a)))
@@ -176,7 +182,7 @@ func (p *Printer) finding(f reconcile.Finding) {
 	if f.Waived {
 		word = "waived"
 	}
-	p.outf("\n  %s %s", p.out(styleOf(f.Severity), word+":"), clean(f.Name))
+	p.outf("\n  %s %s", p.out(styleOf(f.Severity), clean(word+":")), clean(f.Name))
 	if f.Address != "" {
 		p.outf(" %s", clean(string(f.Address)))
 	}
@@ -286,7 +292,7 @@ func (p *Printer) Error(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.o.Format == JSON {
-		p.line(object{"type": "error", "error": jsonError(err)})
+		p.hiding(object{"type": "error", "error": jsonError(err)})
 		return
 	}
 	p.textError(err)

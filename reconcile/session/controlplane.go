@@ -31,35 +31,18 @@ import (
 // adminPath is the administrator's kubeconfig on a control plane.
 const adminPath = "/etc/kubernetes/admin.conf"
 
-// advertiseAddress sets a control plane's address where the configuration
-// leaves it to the machine. One that has joined stays with the address that it
-// joined with: its default route may change, its place in etcd does not.
+// advertiseAddress is settleAddress where a plan needs the address.
 func (r *Run) advertiseAddress(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
 	if cfg.ControlPlane == nil {
 		return nil
 	}
-	address := &cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
-	given, err := netip.ParseAddr(*address)
-	if *address != "" && (err != nil || !given.IsUnspecified()) {
-		if err == nil {
-			// It is a member's identity in etcd, as text: kubeadm writes the short form.
-			*address = given.Unmap().String()
-		}
-		return nil // what is no address is for validation
-	}
-	recorded, err := netip.ParseAddr(node.RecordedAddress(r.machine))
-	if err == nil && (!r.machine.Live() || slices.Contains(facts.Addresses, recorded)) {
-		*address = recorded.String()
+	given := cfg.ControlPlane.LocalAPIEndpoint.AdvertiseAddress
+	_, why := r.settleAddress(cfg, facts)
+	if why == nil {
 		return nil
 	}
-	detected := map[string]string{}
-	detectAddress(r.machine, address, detected)
-	if *address == "" {
-		const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-		return fault.New(fault.InvalidConfig, "is not given, and not to be found out: %s", detected[field]).At(r.position(field)).
-			WithHint("set it to the address that the other control planes reach this machine at")
-	}
-	return nil
+	return fault.New(fault.InvalidConfig, "%s", unsettled(given, why)).At(r.position(advertiseField)).
+		WithHint("set it to the address that the other control planes reach this machine at")
 }
 
 // credentials are what a node asks the cluster with. One that is a control
@@ -165,6 +148,7 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 	default: // what is to be done needs none of it
 		shared = nil
 	}
+	findings = append(findings, bundleEnds(r.uploaded, time.Now().Add(state.Clock.Offset))...)
 	if shared == nil && r.selection.SharedKeys() {
 		findings = append(findings, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared,
 			Seen: "certificates and kubeconfigs: those that all control planes share come from the cluster's Secret kubeadm-certs, and are not on this machine"})
@@ -253,13 +237,12 @@ func (r *Run) anyOwner(facts host.Facts) bool { return !r.machine.Live() && fact
 
 // addressFindings judges the address that others are to reach this machine at.
 func (r *Run) addressFindings(address string, facts host.Facts, c *kubeadm.ClusterConfiguration) []reconcile.Finding {
-	const field = "controlPlane.localAPIEndpoint.advertiseAddress"
-	addr, err := netip.ParseAddr(address)
-	if err != nil || !r.machine.Live() {
+	addr, ok := kubeadm.ParseAddress(address)
+	if !ok {
 		return nil
 	}
 	var out []reconcile.Finding
-	if len(facts.Addresses) > 0 && !slices.Contains(facts.Addresses, addr) {
+	if r.machine.Live() && len(facts.Addresses) > 0 && !slices.Contains(facts.Addresses, addr) {
 		var own []string
 		for _, a := range facts.Addresses {
 			if a.IsGlobalUnicast() {
@@ -267,14 +250,14 @@ func (r *Run) addressFindings(address string, facts host.Facts, c *kubeadm.Clust
 			}
 		}
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
-			Seen: fmt.Sprintf("%s (%s) is not an address of this machine, which has %s", address, r.position(field), strings.Join(own, ", ")),
-			Hint: "set " + field + " to one of them, or give the machine the address first"})
+			Seen: fmt.Sprintf("%s (%s) is not an address of this machine, which has %s", address, r.position(advertiseField), strings.Join(own, ", ")),
+			Hint: "set " + advertiseField + " to one of them, or give the machine the address first"})
 	}
 	service, _, _ := strings.Cut(c.Networking.ServiceSubnet, ",")
 	if p, err := netip.ParsePrefix(service); err == nil && p.Addr().Is4() != addr.Is4() {
 		out = append(out, reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress",
 			Seen: fmt.Sprintf("%s is not of the family of the cluster's services (%s): kube-apiserver does not start", address, service),
-			Hint: "set " + field + " to an address of that family"})
+			Hint: "set " + advertiseField + " to an address of that family"})
 	}
 	return out
 }
@@ -314,7 +297,8 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 	data, err := r.bundle(ctx)
 	switch {
 	case err == nil:
-		if s.Bundle, err = pki.OpenBundle(data, key); err != nil {
+		r.uploaded = data.Uploaded
+		if s.Bundle, err = pki.OpenBundle(data.Files, key); err != nil {
 			// Somebody uploaded it again with another key: what an earlier run
 			// wrote is whole all the same, or the key is what is wrong.
 			if shared, other := pki.Resolve(s); other == nil {
@@ -334,7 +318,7 @@ func (r *Run) shared(ctx context.Context, cfg *kubeadm.JoinConfiguration, state 
 // already, but no control plane yet, may not do that as the node: it was a
 // worker, or was killed when its kubelet had its certificate and some of the
 // files were not written yet.
-func (r *Run) bundle(ctx context.Context) (map[string][]byte, error) {
+func (r *Run) bundle(ctx context.Context) (cluster.Bundle, error) {
 	data, err := r.client.CertificateBundle(ctx)
 	if err == nil || r.bootstrapping || r.asAdministrator || fault.ClassOf(err) != fault.Denied {
 		return data, err
@@ -346,9 +330,30 @@ func (r *Run) bundle(ctx context.Context) (map[string][]byte, error) {
 		data, other = bootstrapper.CertificateBundle(brief)
 	}
 	if other != nil {
-		return nil, fault.New(fault.Denied, "%w; nor with the discovery's credential: %w", err, other).WithHint("%s", fault.HintOf(other))
+		return cluster.Bundle{}, fault.New(fault.Denied, "%w; nor with the discovery's credential: %w", err, other).WithHint("%s", fault.HintOf(other))
 	}
 	return data, nil
+}
+
+// How long the files live that kubeadm uploads (behaviour catalogue §8.3), and from
+// when on that is worth a word: a plan may be read for a while before it is applied.
+const (
+	bundleLife     = 2 * time.Hour
+	bundleEndsSoon = 30 * time.Minute
+)
+
+// bundleEnds says that the Secret with the shared files will be gone soon. It is no
+// warning: a saved plan would not hold any more for it, and apply reads the Secret
+// before anything else.
+func bundleEnds(uploaded, now time.Time) []reconcile.Finding {
+	age := now.Sub(uploaded)
+	if uploaded.IsZero() || age < bundleLife-bundleEndsSoon || age > bundleLife {
+		return nil
+	}
+	return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "CertificateSecret",
+		Seen: fmt.Sprintf("the Secret kube-system/kubeadm-certs was uploaded %s ago, and kubeadm's is deleted after two hours", strings.TrimSuffix(age.Round(time.Minute).String(), "0s")),
+		Why:  "apply takes what all control planes share from it",
+		Hint: "apply before that; afterwards `kubeadm init phase upload-certs --upload-certs` on a control plane uploads it again and prints another key"}}
 }
 
 // beAdministrator makes r.admin the API as an administrator sees it: the one

@@ -54,9 +54,11 @@ func Check(ctx context.Context, o Options) (*Checked, error) {
 	if err := r.dynamicDefaults(cfg, facts); err != nil {
 		return nil, err
 	}
+	given := ""
 	if c := cfg.ControlPlane; c != nil {
-		detectAddress(machine, &c.LocalAPIEndpoint.AdvertiseAddress, map[string]string{})
+		given = c.LocalAPIEndpoint.AdvertiseAddress
 	}
+	_, noAddress := r.settleAddress(cfg, facts)
 	if err := o.Join.Validate(); err != nil {
 		return nil, err
 	}
@@ -74,6 +76,12 @@ func Check(ctx context.Context, o Options) (*Checked, error) {
 	in := r.preflightInput(facts, state, publishedKubelet(cfg, state, facts, patches), nil)
 	in.Alone = true
 	findings = slices.Concat(findings, preflight.Run(ctx, in))
+	if !machine.Live() { // where nobody asks a runtime
+		findings = append(findings, preflight.Undecided(r.undecided)...)
+	}
+	if noAddress != nil {
+		findings = append(findings, r.withoutAddress(given, noAddress))
+	}
 	preflight.Explain(findings)
 	findings = append(findings, preflight.Waive(findings, cfg.NodeRegistration.IgnorePreflightErrors)...)
 	out := &Checked{Findings: findings, Made: preflight.Made(in), Elapsed: time.Since(begin)}
@@ -82,6 +90,17 @@ func Check(ctx context.Context, o Options) (*Checked, error) {
 		out.Subject = subject(&node.Desired{NodeName: out.Subject.Node}, state, machine)
 	}
 	return out, ctx.Err()
+}
+
+// withoutAddress is what stops a plan. An image may get its address later.
+func (r *Run) withoutAddress(given string, why error) reconcile.Finding {
+	f := reconcile.Finding{Severity: reconcile.SeverityError, Name: "AdvertiseAddress", Seen: r.position(advertiseField) + ": " + unsettled(given, why),
+		Wanted: "an address of this machine", Why: "a control plane is announced to etcd and to the cluster with it",
+		Hint: "set it to the address that the other control planes reach this machine at"}
+	if !r.machine.Live() {
+		f.Severity = reconcile.SeverityWarning
+	}
+	return f
 }
 
 // glance reads the cluster if it answers soon; the state is nil otherwise, and a
@@ -137,6 +156,7 @@ func (r *Run) preflightInput(facts host.Facts, state *cluster.State, kubelet []b
 		Cluster:       state,
 		KubeletConfig: kubelet,
 		Managed:       managed,
+		Undecided:     r.undecided,
 		Now:           time.Now(),
 	}
 	if !r.machine.Live() {

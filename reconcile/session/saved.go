@@ -33,7 +33,15 @@ func (r *Run) settings() []reconcile.Setting { return r.explained(nil) }
 // Overrides are the values that flags or the environment set instead of the
 // configuration file.
 func (r *Run) Overrides() []reconcile.Setting {
-	return r.explained([]explain.Origin{explain.Flag, explain.Environment})
+	var out []reconcile.Setting
+	if by := r.o.Join.SetBy("controlPlane"); by != "" { // another role, which no value in it shows
+		value := "{}"
+		if r.o.Join.Config.ControlPlane == nil {
+			value = "null"
+		}
+		out = append(out, reconcile.Setting{Path: "controlPlane", Value: value, Source: explain.Source{Origin: explain.Flag, From: by}.String()})
+	}
+	return append(out, r.explained([]explain.Origin{explain.Flag, explain.Environment})...)
 }
 
 // explained gives the values that come from one of several origins, or all.

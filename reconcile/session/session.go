@@ -40,6 +40,9 @@ type Options struct {
 	// Phases and Targets leave everything else out; see node.Selection.
 	Phases, Targets []string
 	Wait            node.Wait
+	// Listing says that only the plan's addresses are asked for, which do not depend
+	// on the container runtime.
+	Listing bool
 	// RenewBefore is the remaining lifetime at which a certificate is made anew;
 	// nil is DefaultRenewBefore, 0 when it has expired. None is while more than a
 	// third of its lifetime is left.
@@ -82,7 +85,13 @@ type Run struct {
 	admin *cluster.Client
 	// asAdministrator says that client uses admin.conf.
 	asAdministrator bool
-	closers         []func() error
+	// uploaded is when the Secret with the shared files was written; zero if it was
+	// not read.
+	uploaded time.Time
+	// undecided are the container runtimes that answer where nobody has chosen one
+	// of several. The configuration has the first of them then.
+	undecided []string
+	closers   []func() error
 	// held compares with a saved plan: see Hold. It is nil without one.
 	held func(*reconcile.Computed) error
 }
@@ -124,6 +133,9 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.selection = node.Selection{Skip: cfg.SkipPhases, Only: o.Phases, Targets: o.Targets, ControlPlane: cfg.ControlPlane != nil}
 	if err := r.selection.Idle(); err != nil {
 		return nil, err
+	}
+	if len(r.undecided) > 0 && r.selection.Runtime() && !o.Listing {
+		return nil, kubeadm.Undecided(r.undecided)
 	}
 	patches, err := r.patches(cfg)
 	if err != nil {
@@ -170,7 +182,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	r.Plan = &reconcile.Plan{
 		Subject:  subject(desired, state, machine),
 		Changes:  r.computed.Changes,
-		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
+		Findings: slices.Concat(r.clusterFindings(state), findings, skipped, r.selection.SkippedChecks(), r.selection.Judge(resources, r.computed), r.checks(ctx, facts, state, desired, resources)),
 		Unseen:   len(state.Unseen) > 0 && machine.Live(),
 		Partial:  len(skipped) > 0,
 	}
@@ -279,6 +291,9 @@ func uncompared(p *reconcile.Plan) error {
 }
 
 func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) error {
+	if cfg.NodeRegistration.Name == "" {
+		r.o.Join.Detected("nodeRegistration.name", "the machine's host name")
+	}
 	sockets := facts.CRISockets
 	if cfg.NodeRegistration.CRISocket == "" {
 		// A joined node stays with its runtime: detection must not flip to
@@ -286,6 +301,10 @@ func (r *Run) dynamicDefaults(cfg *kubeadm.JoinConfiguration, facts host.Facts) 
 		if s := r.currentSocket(); s != "" {
 			sockets = []string{s}
 		}
+	}
+	if cfg.NodeRegistration.CRISocket == "" && len(sockets) > 1 {
+		// Only who needs one fails for it.
+		r.undecided, sockets = sockets, sockets[:1]
 	}
 	return kubeadm.SetDynamicDefaults(cfg, kubeadm.Machine{Hostname: facts.Hostname, CRISockets: sockets})
 }
