@@ -145,7 +145,8 @@ func (d *discovery) unreadable(err error) error {
 	return f
 }
 
-// parse takes the cluster and the current user out of the file.
+// parse takes the cluster and the current user out of the file. Without read
+// everything has to be in the file itself.
 func (d *discovery) parse(data []byte, dir string, read readFile) (access, error) {
 	config, err := parseKubeconfig(data)
 	if err != nil {
@@ -159,6 +160,11 @@ func (d *discovery) parse(data []byte, dir string, read readFile) (access, error
 	var user *clientcmdapi.AuthInfo
 	if context := config.Contexts[config.CurrentContext]; context != nil {
 		a.userName, user = context.AuthInfo, config.AuthInfos[context.AuthInfo]
+	}
+	if read == nil {
+		if err := d.checkInline(cluster, user); err != nil {
+			return access{}, err
+		}
 	}
 	a.cluster, a.user, _, err = embed(cluster, user, dir, read)
 	if err != nil {
@@ -219,10 +225,32 @@ func (d *discovery) download(ctx context.Context) (access, error) {
 	}
 	// The path shows in errors, and must not show what is in the URL.
 	d.path = u.Scheme + "://" + u.Host + u.Path
-	return d.parse(data, "", func(path string) ([]byte, error) {
-		if !filepath.IsAbs(path) {
-			return nil, fmt.Errorf("%s is relative, and a downloaded file has no directory", path)
-		}
-		return d.read(path)
-	})
+	return d.parse(data, "", nil)
+}
+
+// checkInline refuses what makes this machine open a file or run a program, both
+// as root: a web server is trusted with the cluster's address and a credential, not
+// with the machine's files.
+func (d *discovery) checkInline(cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo) error {
+	refused := func(what string) error {
+		return d.invalid("%s, which one that is downloaded may not", what).
+			WithHint("put the data into the file itself, or download the file, look at it, and give its path as discovery.file.kubeConfigPath")
+	}
+	if cluster.CertificateAuthority != "" {
+		return refused("refers to a file of this machine (certificate-authority)")
+	}
+	switch {
+	case user == nil:
+	case user.ClientCertificate != "":
+		return refused("refers to a file of this machine (client-certificate)")
+	case user.ClientKey != "":
+		return refused("refers to a file of this machine (client-key)")
+	case user.TokenFile != "":
+		return refused("refers to a file of this machine (tokenFile)")
+	case user.Exec != nil:
+		return refused("runs a program of this machine (exec)")
+	case user.AuthProvider != nil:
+		return refused("gets its credential from a program (auth-provider)")
+	}
+	return nil
 }
