@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -116,12 +115,18 @@ func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (recon
 }
 
 func (r *fileResource) ownership(st host.FileState) []reconcile.Field {
+	return Owner{UID: r.want.UID, GID: r.want.GID, Mode: r.want.Mode}.unlike(st)
+}
+
+// unlike are the fields in which a file that others may read as well is not as
+// it is made.
+func (o Owner) unlike(st host.FileState) []reconcile.Field {
 	var out []reconcile.Field
-	if st.Mode != r.want.Mode {
-		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", r.want.Mode)})
+	if st.Mode != o.Mode {
+		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", o.Mode)})
 	}
-	if r.want.UID >= 0 && (st.UID != r.want.UID || st.GID != r.want.GID) {
-		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: fmt.Sprintf("%d:%d", r.want.UID, r.want.GID)})
+	if o.UID >= 0 && (st.UID != o.UID || st.GID != o.GID) {
+		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: fmt.Sprintf("%d:%d", o.UID, o.GID)})
 	}
 	return out
 }
@@ -186,6 +191,7 @@ func foreignCA(have, clusterCA []byte) bool {
 type transientFile struct {
 	content []byte // secret; nil when this run has no bootstrap credential
 	tokenID string
+	owner   Owner
 	files   Files
 }
 
@@ -199,8 +205,6 @@ const KubeletKubeconfigPath = "/etc/kubernetes/kubelet.conf"
 // KubeletCertificatePath is where the kubelet keeps its current client
 // certificate and key; behaviour catalogue §4.7.
 const KubeletCertificatePath = "/var/lib/kubelet/pki/kubelet-client-current.pem"
-
-var bootstrapMode = fs.FileMode(0o600)
 
 func (r *transientFile) Address() reconcile.Address { return FileAddress(BootstrapKubeconfigPath) }
 func (r *transientFile) After() []reconcile.Address { return nil }
@@ -238,13 +242,18 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 	if r.tokenID != "" {
 		what = "lets the kubelet ask for a certificate with token " + r.tokenID + "; removed as soon as that works"
 	}
+	owner := r.owner.differs("", o.state)
 	switch {
 	case !o.state.Exists():
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, what
-	case string(o.content) != string(r.content) || o.state.Mode != bootstrapMode:
+	case string(o.content) != string(r.content):
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Intent, what
 	case len(cred.inTheWay()) > 0:
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, what
+	case len(owner) > 0:
+		c.Action, c.Reason, c.Fields, c.Disruption = reconcile.Update, reconcile.Drift, owner, reconcile.NoDisruption
+		c.Summary = "content is right, mode or owner is not"
+		return &c, nil, nil
 	default:
 		return nil, nil, nil
 	}
@@ -269,6 +278,9 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 	if c.Action == reconcile.Delete {
 		return r.files.Remove(BootstrapKubeconfigPath)
 	}
+	if onlyOwnership(c.Fields) {
+		return r.files.SetOwnership(BootstrapKubeconfigPath, r.owner.Mode, r.owner.UID, r.owner.GID)
+	}
 	cred, _ := v.Observed(KubeletCredential).(credentialObservation)
 	// The kubelet looks at nothing but the expiry date of what it finds
 	// (behaviour catalogue §4.7): a credential that parses and is refused by
@@ -279,7 +291,7 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 			return err
 		}
 	}
-	return r.files.WriteFile(BootstrapKubeconfigPath, r.content, host.WriteOptions{Mode: bootstrapMode, UID: 0, GID: 0, DirMode: 0o755})
+	return r.owner.write(r.files, BootstrapKubeconfigPath, r.content)
 }
 
 func notCompared(a reconcile.Address, seen, hint string) reconcile.Finding {

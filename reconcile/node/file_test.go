@@ -340,6 +340,7 @@ func TestBootstrapFile(t *testing.T) {
 		"needed":            {cluster.Credential{State: cluster.CredentialAbsent}, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}},
 		"expired":           {cluster.Credential{State: cluster.CredentialExpired}, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}},
 		"there already":     {cluster.Credential{State: cluster.CredentialPending}, "same", "", nil},
+		"there, and open":   {cluster.Credential{State: cluster.CredentialPending}, "open", "", &change{address, reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 		"another token":     {cluster.Credential{State: cluster.CredentialPending}, "old", "", &change{address, reconcile.Update, reconcile.Intent, reconcile.KubeletRestart, "", nil}},
 		"not needed":        {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "", nil},
 		"no longer needed":  {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "same", "", &change{address, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
@@ -358,6 +359,8 @@ func TestBootstrapFile(t *testing.T) {
 			switch tt.file {
 			case "same":
 				m.must(m.files.WriteFile(BootstrapKubeconfigPath, m.in.Cluster.Bootstrap, host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
+			case "open":
+				m.must(m.files.WriteFile(BootstrapKubeconfigPath, m.in.Cluster.Bootstrap, host.WriteOptions{Mode: 0o644, UID: -1, GID: -1}))
 			case "old":
 				m.must(m.files.WriteFile(BootstrapKubeconfigPath, []byte("old"), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
 			}
@@ -381,7 +384,7 @@ func TestForeignCredentialIsRemovedFirst(t *testing.T) {
 	m := fresh(t)
 	m.write(KubeletKubeconfigPath, "theirs")
 	m.write(KubeletCertificatePath, "theirs")
-	r := &transientFile{content: m.in.Cluster.Bootstrap, tokenID: "abcdef", files: m.files}
+	r := &transientFile{content: m.in.Cluster.Bootstrap, tokenID: "abcdef", owner: Owner{Mode: 0o600}, files: m.files}
 	if os.Geteuid() != 0 {
 		r.files = anyOwner{m.files}
 	}

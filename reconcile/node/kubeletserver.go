@@ -53,12 +53,12 @@ func (r *kubeletServerResource) Observe(context.Context) (reconcile.Observation,
 
 func (r *kubeletServerResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	o := own.(kubeletServerObservation)
-	joining := v.Changed(KubeletCredential) != nil || unfinished(v)
+	joining := replacesCredential(v) || unfinished(v)
 	c := &reconcile.Change{Address: KubeletServer, Action: reconcile.Update, Reason: reconcile.Missing, Disruption: reconcile.KubeletRestart,
 		Summary: "the kubelet is turned from the cluster's API server to its own, once that serves",
 		Fields:  []reconcile.Field{{Path: "server", Before: printable(o.server), After: r.server}}}
 	switch {
-	case joining && o.turned(r.server) && v.Changed(KubeletCredential) == nil:
+	case joining && o.turned(r.server) && !replacesCredential(v):
 		c.Action, c.Reason, c.Disruption, c.Fields = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption, nil
 		c.Summary = "its own API server has to accept the kubelet before the bootstrap credential is removed"
 		return c, nil, nil

@@ -158,7 +158,7 @@ func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v recon
 	if c.Action == reconcile.Update {
 		return nil
 	}
-	if v.Changed(KubeletCredential) != nil || v.Changed(nodeAddress(r.nodeName)) != nil {
+	if replacesCredential(v) || v.Changed(nodeAddress(r.nodeName)) != nil {
 		// The certificate and the Node prove more, and come sooner.
 		return r.ports.Services.Restart(ctx, kubeletUnit)
 	}
