@@ -78,7 +78,7 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	switch {
 	case !equal:
 		c.Action, c.Fields, c.Diff = reconcile.Update, slices.Concat(fields, owner), r.diff(o.content)
-		c.Reason, c.Summary = r.contentReason(o, v)
+		c.Reason, c.Summary = r.contentReason(o, fields, v)
 		if unparseable(fields) && len(o.content) > 0 {
 			// Nobody knows what it is: it could be a secret.
 			c.Reason, c.Summary, c.Diff = reconcile.Drift, "does not parse", r.diff(nil)
@@ -103,9 +103,12 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 // file that the running kubelet was started with, and that nobody wrote since,
 // is what was wanted then, so that the configuration must have changed. A CA is
 // not the configuration's to change.
-func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (reconcile.Reason, string) {
+func (r *fileResource) contentReason(o fileObservation, fields []reconcile.Field, v reconcile.View) (reconcile.Reason, string) {
 	if len(o.content) == 0 {
 		return reconcile.Drift, "is empty"
+	}
+	if len(fields) > 0 && fields[0].Path == fieldCAEnds && r.want.Format == FormatCABundle {
+		return reconcile.Drift, "holds an older certificate of the same key"
 	}
 	svc, ok := v.Observed(KubeletService).(serviceObservation)
 	if ok && r.want.Format != FormatCABundle && !svc.StartedAt.IsZero() && svc.StartedAt.After(o.state.ModTime) {

@@ -416,3 +416,24 @@ func (f anyOwner) WriteFile(path string, data []byte, o host.WriteOptions) error
 	o.UID, o.GID = -1, -1
 	return f.testFiles.WriteFile(path, data, o)
 }
+
+// A cluster that renews its CA keeps the key: the old certificate ends all the
+// same, and what it vouches for with it.
+func TestRenewedCA(t *testing.T) {
+	key := mustKey(t)
+	old := certificateUntil(t, key, 1, time.Now().Add(-time.Hour))
+	renewed := certificateUntil(t, key, 2, time.Now().Add(time.Hour))
+	m := joined(t)
+	m.in.Cluster.CA = []byte(renewed)
+	m.setCredential(m.own())
+	m.write(caPath, old)
+	c := m.plan()
+	want := []change{{FileAddress(caPath), reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}}
+	if diff := cmp.Diff(want, changesOf(c)); diff != "" || c.Changes[0].Summary != "holds an older certificate of the same key" {
+		t.Fatalf("%s\n%+v", diff, c.Changes)
+	}
+	m.apply()
+	if len(m.services.calls) > 0 {
+		t.Errorf("the kubelet was touched, which reads it by itself: %v", m.services.calls)
+	}
+}
