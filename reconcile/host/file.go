@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -137,6 +138,7 @@ func stateOf(info fs.FileInfo) FileState {
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.UID, s.GID = int(st.Uid), int(st.Gid)
+		s.ChangeTime = time.Unix(st.Ctim.Unix())
 	}
 	return s
 }

@@ -90,6 +90,10 @@ func TestStat(t *testing.T) {
 	must(t, os.Chtimes(full, at, at))
 	got, err := h.Stat("/dir/file")
 	must(t, err)
+	if age := time.Since(got.ChangeTime); age < -time.Minute || age > time.Minute {
+		t.Errorf("changed at %s", got.ChangeTime)
+	}
+	got.ChangeTime = time.Time{}
 	want := host.FileState{
 		Kind: host.File, Mode: 0o604, UID: os.Getuid(), GID: os.Getgid(), Size: 8, ModTime: at, Leftover: true,
 	}
