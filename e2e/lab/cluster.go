@@ -83,6 +83,7 @@ func (l *Lab) Init(ctx context.Context, name string) (*Cluster, error) {
 	token := newToken()
 	l.Canary.Add("certificate key", c.CertificateKey)
 	l.Canary.Add("bootstrap token", token)
+	l.Canary.Add("token secret", token[7:])
 	config := fmt.Sprintf(initConfig, token, c.CertificateKey, m.Address, name, l.base.Version, name)
 	if err := m.WriteFile("/root/init.yaml", []byte(config), 0o600); err != nil {
 		return nil, err
@@ -135,6 +136,7 @@ func newToken() string {
 func (c *Cluster) Token(ctx context.Context, ttl time.Duration, groups ...string) (string, error) {
 	token := newToken()
 	c.lab.Canary.Add("bootstrap token", token)
+	c.lab.Canary.Add("token secret", token[7:])
 	create := "kubeadm token create " + token + " --ttl=" + ttl.String()
 	if len(groups) > 0 {
 		create += " --groups=" + strings.Join(groups, ",")
