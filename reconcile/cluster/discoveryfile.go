@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"syscall"
 
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	certutil "k8s.io/client-go/util/cert"
@@ -221,11 +224,36 @@ func (d *discovery) download(ctx context.Context) (access, error) {
 			WithHint("only an answer of 200 over https counts; check discovery.file.kubeConfigPath")
 	}
 	if err != nil {
-		return access{}, r.explain(address, err)
+		return access{}, r.explainDownload(address, err)
 	}
 	// The path shows in errors, and must not show what is in the URL.
 	d.path = u.Scheme + "://" + u.Host + u.Path
 	return d.parse(data, "", nil)
+}
+
+// explainDownload is explain for a web server, which is not the cluster's: other
+// things are wrong with it, and can be done about it.
+func (r *run) explainDownload(address string, err error) *fault.Error {
+	f := r.explain(address, err)
+	var (
+		name    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		return f
+	case errors.As(err, &name):
+		return f.WithHint("use an address that the certificate names in discovery.file.kubeConfigPath")
+	case errors.As(err, &unknown):
+		return fault.New(fault.Untrusted, "the certificate of the web server with the discovery file is not signed by a CA that this machine trusts").At(address).
+			WithHint("add that CA to this machine's own (update-ca-certificates or update-ca-trust), or put the file on this machine and give its path as discovery.file.kubeConfigPath")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return f.WithHint("no web server listens there: check the URL in discovery.file.kubeConfigPath")
+	case status(err) != 0:
+		return f.WithHint("the web server with the discovery file, or what stands before it, is overloaded or starting")
+	}
+	return f
 }
 
 // checkInline refuses what makes this machine open a file or run a program, both

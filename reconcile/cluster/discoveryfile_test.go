@@ -275,7 +275,7 @@ func TestHTTPSDiscovery(t *testing.T) {
 		"201":               {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); file(w, r) }, fault.Denied, "201"},
 		"403":               {refuse(403, "expired link"), fault.Denied, "expired link"},
 		"404":               {refuse(404, "x"), fault.Denied, "404"},
-		"500":               {refuse(500, "x"), fault.Unreachable, "500"},
+		"500":               {refuse(500, "x"), fault.Unreachable, "the web server with the discovery file"},
 		"hanging":           {hang, fault.Unreachable, "no answer in time"},
 		"too long":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxFile+1)) }, fault.InvalidConfig, "more than"},
 		"html":              {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>: :") }, fault.InvalidConfig, "is not a kubeconfig"},
@@ -303,7 +303,12 @@ func TestHTTPSDiscovery(t *testing.T) {
 	untrusted := serve(t, s.ca)
 	untrusted.on("/d.conf", file)
 	_, _, _, err := connect(t, s, withFile(options(s), untrusted.URL+"/d.conf"))
-	expect(t, err, fault.Untrusted, "not signed")
+	expect(t, err, fault.Untrusted, "a CA that this machine trusts", "update-ca-certificates")
+	misnamed := serveAs(t, trusted, func(c *x509Certificate) { c.DNSNames, c.IPAddresses = []string{"internal"}, nil })
+	_, _, _, err = connect(t, s, withFile(options(s), misnamed.URL+"/d.conf"))
+	expect(t, err, fault.Untrusted, "is for internal", "discovery.file.kubeConfigPath")
+	_, _, _, err = connect(t, s, withFile(brief(options(s)), "https://127.0.0.1:1/d.conf"))
+	expect(t, err, fault.Unreachable, "connection refused", "no web server listens there")
 	_, _, _, err = connect(t, s, withFile(options(s), plain+"/d.conf"))
 	expect(t, err, fault.InvalidConfig, "https://host/path")
 }
