@@ -94,6 +94,7 @@ func (h *Host) look(path string) (*os.File, FileState, error) {
 		if p.link {
 			s.Kind = Link
 		}
+		s.Blocked = p.obstacle()
 		return nil, s, nil
 	}
 	s := stateOf(p.info)

@@ -162,6 +162,12 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 	o := own.(credentialObservation)
 	c := &reconcile.Change{Address: KubeletCredential, Disruption: reconcile.KubeletRestart}
 	issued := reconcile.Field{Path: "certificate", After: commonName(r.nodeName) + ", " + reconcile.KnownAfterApply}
+	if o.kubeconfig.Blocked != "" { // nor could the kubelet write it
+		return nil, unexpected(KubeletCredential, KubeletKubeconfigPath+": "+o.kubeconfig.Blocked), nil
+	}
+	if o.certificate.Blocked != "" {
+		return nil, unexpected(KubeletCredential, KubeletCertificatePath+": "+o.certificate.Blocked), nil
+	}
 	owner := o.insecure(r.owner)
 	switch o.State {
 	case cluster.CredentialUnreadable:

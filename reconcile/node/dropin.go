@@ -62,6 +62,8 @@ func (r *dropInResource) Change(own reconcile.Observation, v reconcile.View) (*r
 	missing := lacks(svc.ServiceState, credentialServes(v))
 	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.KubeletRestart}
 	switch {
+	case o.problem != "":
+		return nil, unexpected(r.Address(), o.problem), nil
 	case !o.state.Exists() && (len(missing) == 0 || flagsFromElsewhere(svc.ServiceState, v)):
 		return nil, nil, nil
 	case !o.state.Exists() && !runsKubelet(svc.ServiceState):

@@ -24,6 +24,17 @@ type fileObservation struct {
 	state   host.FileState
 	content []byte
 	problem string // not a regular file, too large: why the content is unknown
+	// dangling says that a link is there that leads to nothing. What it leads to
+	// can be made.
+	dangling bool
+}
+
+// missing says that nothing is there.
+func (o fileObservation) missing() string {
+	if o.dangling {
+		return "is a link to something that does not exist"
+	}
+	return "does not exist"
 }
 
 // fileResource keeps one file of the desired state as it should be.
@@ -48,6 +59,12 @@ func observeFile(files Files, path string) fileObservation {
 	if err != nil {
 		o.problem = err.Error()
 	}
+	if st.Blocked != "" {
+		o.problem = st.Blocked
+	}
+	if st.Kind == host.Link && o.problem == "" {
+		o.state, o.dangling = host.FileState{Leftover: st.Leftover}, true
+	}
 	return o
 }
 
@@ -61,11 +78,10 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
 	}
 	if o.problem != "" {
-		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
-			Seen: o.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+		return nil, unexpected(r.Address(), o.problem), nil
 	}
 	if !o.state.Exists() {
-		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "does not exist"
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, o.missing()
 		c.Diff = r.diff(nil)
 		return &c, nil, nil
 	}
@@ -247,6 +263,8 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 	}
 	owner := r.owner.differs("", o.state)
 	switch {
+	case o.problem != "":
+		return nil, unexpected(r.Address(), o.problem), nil
 	case !o.state.Exists():
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, what
 	case string(o.content) != string(r.content):
@@ -295,6 +313,12 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 		}
 	}
 	return r.owner.write(r.files, BootstrapKubeconfigPath, r.content)
+}
+
+// unexpected is what is said of something that cannot be replaced by a file.
+func unexpected(a reconcile.Address, problem string) []reconcile.Finding {
+	return []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: a,
+		Seen: problem, Hint: "move it away; kubejoin does not remove what it did not make"}}
 }
 
 func notCompared(a reconcile.Address, seen, hint string) reconcile.Finding {

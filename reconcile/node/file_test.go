@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/big"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,22 @@ func TestFurtherCAIsAnAdvisory(t *testing.T) {
 	}
 }
 
+// What a link leads to can be made: the link stays.
+func TestDanglingLink(t *testing.T) {
+	m := joined(t)
+	m.must(os.Remove(m.path(KubeletFlagsPath)))
+	m.must(os.Symlink("/data/flags", m.path(KubeletFlagsPath)))
+	c := m.plan()
+	want := []change{{FileAddress(KubeletFlagsPath), reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}, restartFor(FileAddress(KubeletFlagsPath), reconcile.Missing)}
+	if diff := cmp.Diff(want, changesOf(c)); diff != "" || c.Changes[0].Summary != "is a link to something that does not exist" {
+		t.Fatalf("%s\n%+v", diff, c.Changes)
+	}
+	m.apply()
+	if target, err := os.Readlink(m.path(KubeletFlagsPath)); target != "/data/flags" || !m.exists("/data/flags") {
+		t.Errorf("%q, %v", target, err)
+	}
+}
+
 func TestWhatIsNoFileIsAFinding(t *testing.T) {
 	tests := map[string]struct {
 		spoil func(*machine)
@@ -276,6 +293,37 @@ func TestWhatIsNoFileIsAFinding(t *testing.T) {
 				m.must(os.Mkdir(m.path(KubeletConfigPath), 0o755))
 			},
 			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(KubeletConfigPath)},
+		},
+		"links in a circle": {
+			func(m *machine) {
+				m.must(os.Remove(m.path(KubeletConfigPath)))
+				m.must(os.Symlink("loop", m.path(KubeletConfigPath)))
+				m.must(os.Symlink("config.yaml", m.path("/var/lib/kubelet/loop")))
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(KubeletConfigPath)},
+		},
+		"a file above": {
+			func(m *machine) {
+				m.must(os.RemoveAll(m.path("/etc/kubernetes")))
+				m.write("/etc/kubernetes", "x")
+				m.options.FilesOnly = true
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(caPath)},
+		},
+		"a drop-in in a circle": {
+			func(m *machine) {
+				m.services.state.ExecStart = "/usr/bin/kubelet"
+				m.must(os.MkdirAll(filepath.Dir(m.path(DropInPath)), 0o755))
+				m.must(os.Symlink(DropInPath, m.path(DropInPath)))
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(DropInPath)},
+		},
+		"a credential in a circle": {
+			func(m *machine) {
+				m.must(os.Symlink("kubelet.conf", m.path(KubeletKubeconfigPath)))
+				m.setCredential(cluster.Credential{State: cluster.CredentialAbsent})
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: KubeletCredential},
 		},
 		"far too large": {
 			func(m *machine) { m.must(os.Truncate(m.path(KubeletConfigPath), maxFile+1)) },

@@ -171,9 +171,10 @@ func (r *dirResource) Change(own reconcile.Observation, _ reconcile.View) (*reco
 	switch {
 	case o.Denied || o.Kind == host.Dir:
 		return nil, nil, nil // what is in it says more
+	case o.Blocked != "":
+		return nil, unexpected(r.Address(), o.Blocked), nil
 	case o.Exists():
-		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
-			Seen: "is no directory", Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+		return nil, unexpected(r.Address(), "is no directory"), nil
 	}
 	return &reconcile.Change{Address: r.Address(), Action: reconcile.Create, Reason: reconcile.Missing, Summary: "does not exist",
 		Disruption: reconcile.NoDisruption}, nil, nil
