@@ -19,7 +19,8 @@ const rounds = 7
 // measured is what one run of a program cost.
 type measured struct {
 	wall     time.Duration
-	memory   float64 // peak of the largest process, MB
+	memory   float64 // peak of the largest process, MB: the program or one that it started
+	own      float64 // peak of the program itself, MB
 	requests int     // to the API server, by the program itself
 }
 
@@ -76,6 +77,7 @@ func BenchmarkWorker(b *testing.B) {
 	t := newTable(b)
 	t.compare("fresh join s", "%.2f", median(joins[0], wall), median(joins[1], wall), 0.9)
 	t.compare("fresh join MB", "%.1f", median(joins[0], memory), median(joins[1], memory), 0.7)
+	t.compare("fresh join own MB", "%.1f", median(joins[0], own), median(joins[1], own), -1)
 	t.compare("fresh join requests", "%.0f", median(joins[0], requests), median(joins[1], requests), -1)
 	t.compare("version s", "%.3f", median(versions[0], wall), median(versions[1], wall), -1)
 	t.compare("version MB", "%.1f", median(versions[0], memory), median(versions[1], memory), 0.6)
@@ -135,6 +137,7 @@ func BenchmarkControlPlane(b *testing.B) {
 	t := newTable(b)
 	t.compare("control plane join s", "%.2f", median(joins[0], wall), median(joins[1], wall), 0.7)
 	t.compare("control plane join MB", "%.1f", median(joins[0], memory), median(joins[1], memory), -1)
+	t.compare("control plane join own MB", "%.1f", median(joins[0], own), median(joins[1], own), -1)
 	t.compare("control plane join requests", "%.0f", median(joins[0], requests), median(joins[1], requests), -1)
 	t.alone("converged apply s", "%.3f", median(converged, wall), 0.3)
 	t.alone("converged apply MB", "%.1f", median(converged, memory), -1)
@@ -314,6 +317,7 @@ func atMost(format string, wanted float64) string {
 
 func wall(m measured) float64     { return m.wall.Seconds() }
 func memory(m measured) float64   { return m.memory }
+func own(m measured) float64      { return m.own }
 func requests(m measured) float64 { return float64(m.requests) }
 
 func median(all []measured, of func(measured) float64) float64 {
@@ -332,12 +336,13 @@ func (f *fixture) measure(b *testing.B, m *lab.Machine, program, command string)
 	if err != nil {
 		b.Fatal(err)
 	}
-	r := must(b, m.RunSecret(b.Context(), "exec /usr/bin/time --format=%M --output=/dev/shm/memory "+command))
+	r, peak := m.RunMeasured(b.Context(), program, "exec /usr/bin/time --format=%M --output=/dev/shm/memory "+command)
+	must(b, r)
 	all, err := f.cluster.Audit.Since(b.Context(), mark)
 	if err != nil {
 		b.Fatal(err)
 	}
-	cost := measured{wall: r.Took}
+	cost := measured{wall: r.Took, own: float64(peak) / 1e6}
 	for _, r := range all {
 		if r.Source == m.Address && strings.HasPrefix(r.UserAgent, program+"/") {
 			cost.requests++

@@ -50,6 +50,16 @@ func TestDriftOfCredential(t *testing.T) {
 			f.ready(t, m)
 		})
 	}
+	// Neither needs the kubelet.
+	for _, breaks := range []string{"chmod 0644 " + kubeletConf, "chown nobody " + kubeletConf, "chmod 0644 $(readlink -f " + currentPEM + ")"} {
+		t.Run(breaks, func(t *testing.T) {
+			command(m, breaks)(t)
+			f.pending(t, m, "update "+credential+" drift")
+			if f.repair(t, m) {
+				t.Error("the kubelet was restarted")
+			}
+		})
+	}
 }
 
 // What belongs to another cluster or node is left alone until somebody says otherwise.

@@ -90,6 +90,7 @@ func (l *Lab) Init(ctx context.Context, name string, edits ...func(string) strin
 	token := newToken()
 	l.Canary.Add("certificate key", c.CertificateKey)
 	l.Canary.Add("bootstrap token", token)
+	l.Canary.Add("token secret", token[7:])
 	config := fmt.Sprintf(initConfig, token, c.CertificateKey, m.Address, name, l.base.Version, c.endpoint)
 	for _, edit := range edits {
 		config = edit(config)
@@ -145,6 +146,7 @@ func newToken() string {
 func (c *Cluster) Token(ctx context.Context, ttl time.Duration, groups ...string) (string, error) {
 	token := newToken()
 	c.lab.Canary.Add("bootstrap token", token)
+	c.lab.Canary.Add("token secret", token[7:])
 	create := "kubeadm token create " + token + " --ttl=" + ttl.String()
 	if len(groups) > 0 {
 		create += " --groups=" + strings.Join(groups, ",")

@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"syscall"
 
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	certutil "k8s.io/client-go/util/cert"
@@ -145,7 +148,8 @@ func (d *discovery) unreadable(err error) error {
 	return f
 }
 
-// parse takes the cluster and the current user out of the file.
+// parse takes the cluster and the current user out of the file. Without read
+// everything has to be in the file itself.
 func (d *discovery) parse(data []byte, dir string, read readFile) (access, error) {
 	config, err := parseKubeconfig(data)
 	if err != nil {
@@ -159,6 +163,11 @@ func (d *discovery) parse(data []byte, dir string, read readFile) (access, error
 	var user *clientcmdapi.AuthInfo
 	if context := config.Contexts[config.CurrentContext]; context != nil {
 		a.userName, user = context.AuthInfo, config.AuthInfos[context.AuthInfo]
+	}
+	if read == nil {
+		if err := d.checkInline(cluster, user); err != nil {
+			return access{}, err
+		}
 	}
 	a.cluster, a.user, _, err = embed(cluster, user, dir, read)
 	if err != nil {
@@ -217,14 +226,61 @@ func (d *discovery) download(ctx context.Context) (access, error) {
 			WithHint("only an answer of 200 over https counts; check discovery.file.kubeConfigPath")
 	}
 	if err != nil {
-		return access{}, r.explain(address, err)
+		return access{}, r.explainDownload(address, err)
 	}
 	// It shows in errors, and the rest of the URL may be as good as a password.
 	d.path = u.Scheme + "://" + u.Host
-	return d.parse(data, "", func(path string) ([]byte, error) {
-		if !filepath.IsAbs(path) {
-			return nil, fmt.Errorf("%s is relative, and a downloaded file has no directory", path)
-		}
-		return d.read(path)
-	})
+	return d.parse(data, "", nil)
+}
+
+// explainDownload is explain for a web server, which is not the cluster's: other
+// things are wrong with it, and can be done about it.
+func (r *run) explainDownload(address string, err error) *fault.Error {
+	f := r.explain(address, err)
+	var (
+		name    x509.HostnameError
+		unknown x509.UnknownAuthorityError
+		op      *net.OpError
+	)
+	switch {
+	case errors.As(err, &op) && op.Op == "proxyconnect":
+		return f
+	case errors.As(err, &name):
+		return f.WithHint("use an address that the certificate names in discovery.file.kubeConfigPath")
+	case errors.As(err, &unknown):
+		return fault.New(fault.Untrusted, "the certificate of the web server with the discovery file is not signed by a CA that this machine trusts").At(address).
+			WithHint("add that CA to this machine's own (update-ca-certificates or update-ca-trust), or put the file on this machine and give its path as discovery.file.kubeConfigPath")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return f.WithHint("no web server listens there: check the URL in discovery.file.kubeConfigPath")
+	case status(err) != 0:
+		return f.WithHint("the web server with the discovery file, or what stands before it, is overloaded or starting")
+	}
+	return f
+}
+
+// checkInline refuses what makes this machine open a file or run a program, both
+// as root: a web server is trusted with the cluster's address and a credential, not
+// with the machine's files.
+func (d *discovery) checkInline(cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo) error {
+	refused := func(what string) error {
+		return d.invalid("%s, which one that is downloaded may not", what).
+			WithHint("put the data into the file itself, or download the file, look at it, and give its path as discovery.file.kubeConfigPath")
+	}
+	if cluster.CertificateAuthority != "" {
+		return refused("refers to a file of this machine (certificate-authority)")
+	}
+	switch {
+	case user == nil:
+	case user.ClientCertificate != "":
+		return refused("refers to a file of this machine (client-certificate)")
+	case user.ClientKey != "":
+		return refused("refers to a file of this machine (client-key)")
+	case user.TokenFile != "":
+		return refused("refers to a file of this machine (tokenFile)")
+	case user.Exec != nil:
+		return refused("runs a program of this machine (exec)")
+	case user.AuthProvider != nil:
+		return refused("gets its credential from a program (auth-provider)")
+	}
+	return nil
 }

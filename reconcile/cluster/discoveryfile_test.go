@@ -275,13 +275,10 @@ func TestHTTPSDiscovery(t *testing.T) {
 		"201":               {func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(201); file(w, r) }, fault.Denied, "201"},
 		"403":               {refuse(403, "expired link"), fault.Denied, "expired link"},
 		"404":               {refuse(404, "x"), fault.Denied, "404"},
-		"500":               {refuse(500, "x"), fault.Unreachable, "500"},
+		"500":               {refuse(500, "x"), fault.Unreachable, "the web server with the discovery file"},
 		"hanging":           {hang, fault.Unreachable, "no answer in time"},
 		"too long":          {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxFile+1)) }, fault.InvalidConfig, "more than"},
 		"html":              {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>: :") }, fault.InvalidConfig, "is not a kubeconfig"},
-		"relative path": {func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprint(w, discoveryFile(s.clusterYAML(), "{tokenFile: token}"))
-		}, fault.InvalidConfig, "has no directory"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			web := serve(t, trusted)
@@ -306,9 +303,57 @@ func TestHTTPSDiscovery(t *testing.T) {
 	untrusted := serve(t, s.ca)
 	untrusted.on("/d.conf", file)
 	_, _, _, err := connect(t, s, withFile(options(s), untrusted.URL+"/d.conf"))
-	expect(t, err, fault.Untrusted, "not signed")
+	expect(t, err, fault.Untrusted, "a CA that this machine trusts", "update-ca-certificates")
+	misnamed := serveAs(t, trusted, func(c *x509Certificate) { c.DNSNames, c.IPAddresses = []string{"internal"}, nil })
+	_, _, _, err = connect(t, s, withFile(options(s), misnamed.URL+"/d.conf"))
+	expect(t, err, fault.Untrusted, "is for internal", "discovery.file.kubeConfigPath")
+	_, _, _, err = connect(t, s, withFile(brief(options(s)), "https://127.0.0.1:1/d.conf"))
+	expect(t, err, fault.Unreachable, "connection refused", "no web server listens there")
 	_, _, _, err = connect(t, s, withFile(options(s), plain+"/d.conf"))
 	expect(t, err, fault.InvalidConfig, "https://host/path")
+}
+
+// What a web server says must not make root read this machine's files or run its
+// programs.
+func TestHTTPSDiscoveryIsInline(t *testing.T) {
+	s := newCluster(t)
+	dir := t.TempDir()
+	ran := filepath.Join(dir, "ran")
+	local := write(t, filepath.Join(dir, "token"), "local-"+canary)
+	cert, key := s.ca.issue(nodeName("bootstrap"))
+	write(t, filepath.Join(dir, "c.pem"), string(cert))
+	write(t, filepath.Join(dir, "k.pem"), string(key))
+	write(t, filepath.Join(dir, "ca.pem"), string(s.ca.pem))
+	certData := "client-certificate-data: " + b64(cert)
+	for name, tc := range map[string]struct{ cluster, user, says string }{
+		"token file":         {s.clusterYAML(), "{tokenFile: " + local + "}", "tokenFile"},
+		"relative":           {s.clusterYAML(), "{tokenFile: token}", "tokenFile"},
+		"beside a token":     {s.clusterYAML(), "{token: " + canary + ", tokenFile: " + local + "}", "tokenFile"},
+		"certificate":        {s.clusterYAML(), "{client-certificate: " + dir + "/c.pem, client-key-data: " + b64(key) + "}", "client-certificate"},
+		"key":                {s.clusterYAML(), "{" + certData + ", client-key: " + dir + "/k.pem}", "client-key"},
+		"CA":                 {"{server: '" + s.URL + "', certificate-authority: " + dir + "/ca.pem}", "{token: " + canary + "}", "certificate-authority"},
+		"exec":               {s.clusterYAML(), "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: touch, args: ['" + ran + "']}}", "exec"},
+		"auth provider":      {s.clusterYAML(), "{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://127.0.0.1:1', client-id: kubejoin, id-token: " + idToken() + "}}}", "auth-provider"},
+		"inline certificate": {s.clusterYAML(), "{" + certData + ", client-key-data: " + b64(key) + "}", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, s.ca)
+			s.publish(s.URL)
+			web := serve(t, trusted)
+			web.on("/d.conf", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, discoveryFile(tc.cluster, tc.user)) })
+			_, st, _, err := connect(t, s, withFile(options(s), web.URL+"/d.conf"))
+			if tc.says == "" {
+				if err != nil || st.Source != "file discovery" {
+					t.Errorf("%v, %v", st, err)
+				}
+				return
+			}
+			expect(t, err, fault.InvalidConfig, tc.says, "download the file")
+			if _, err := os.Stat(ran); err == nil || len(s.requests()) > 0 {
+				t.Errorf("it ran, or %d requests were sent", len(s.requests()))
+			}
+		})
+	}
 }
 
 // idToken is an unsigned OpenID Connect token that expires late enough: the

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 
@@ -14,6 +16,15 @@ import (
 )
 
 const clusterFileHint = "kubectl get cm -n kube-public cluster-info -o yaml; echo ---; kubectl get cm -n kube-system kubeadm-config kubelet-config -o yaml"
+
+// The ConfigMaps that make a cluster file. Other namespaces may hold maps of the
+// same names, made by people who have no say in what a node runs.
+var (
+	clusterInfoName   = types.NamespacedName{Namespace: "kube-public", Name: "cluster-info"}
+	kubeadmConfigName = types.NamespacedName{Namespace: "kube-system", Name: "kubeadm-config"}
+	kubeletConfigName = types.NamespacedName{Namespace: "kube-system", Name: "kubelet-config"}
+	clusterFileMaps   = []types.NamespacedName{clusterInfoName, kubeadmConfigName, kubeletConfigName}
+)
 
 // FromFile is the state that the ConfigMaps cluster-info, kubeadm-config and
 // kubelet-config in data give, as `kubectl get cm -o yaml` writes them: several
@@ -29,12 +40,12 @@ func FromFile(data []byte, o Options) (*State, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range []string{"cluster-info", "kubeadm-config", "kubelet-config"} {
+	for _, name := range clusterFileMaps {
 		if maps[name] == nil {
-			return nil, clusterFileFault("the cluster file has no ConfigMap %s", name).WithHint("%s", clusterFileHint)
+			return nil, clusterFileFault("the cluster file has no ConfigMap %s in %s", name.Name, name.Namespace).WithHint("%s", clusterFileHint)
 		}
 	}
-	f, err := d.fromClusterInfo(maps["cluster-info"])
+	f, err := d.fromClusterInfo(maps[clusterInfoName])
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +59,7 @@ func FromFile(data []byte, o Options) (*State, error) {
 	}
 	st := f.state()
 	st.Unseen = append(st.Unseen, Unseen{What: "node " + o.NodeName, Why: "no server was asked"})
-	if err := errors.Join(r.decodeKubeadmConfig(maps["kubeadm-config"], st), decodeKubeletConfig(maps["kubelet-config"], st)); err != nil {
+	if err := errors.Join(r.decodeKubeadmConfig(maps[kubeadmConfigName], st), decodeKubeletConfig(maps[kubeletConfigName], st)); err != nil {
 		return nil, clusterFileFault("%w", err).WithHint("%s", fault.HintOf(err))
 	}
 	if f.access.hasCredential() {
@@ -104,9 +115,9 @@ func (d *discovery) fromClusterInfo(cm *corev1.ConfigMap) (*found, error) {
 	return f, nil
 }
 
-// configMaps are those in a stream of YAML or JSON documents, by name.
-func configMaps(data []byte) (map[string]*corev1.ConfigMap, error) {
-	out := map[string]*corev1.ConfigMap{}
+// configMaps are the clusterFileMaps in a stream of YAML or JSON documents.
+func configMaps(data []byte) (map[types.NamespacedName]*corev1.ConfigMap, error) {
+	out := map[types.NamespacedName]*corev1.ConfigMap{}
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	for {
 		document, err := documents.Read()
@@ -125,8 +136,18 @@ func configMaps(data []byte) (map[string]*corev1.ConfigMap, error) {
 			return nil, clusterFileFault("does not parse: %w", err)
 		}
 		for _, cm := range append(in.Items, in.ConfigMap) {
-			if cm.Kind == "ConfigMap" {
-				out[cm.Name] = &cm
+			if cm.Kind != "ConfigMap" {
+				continue
+			}
+			name := types.NamespacedName{Namespace: cm.Namespace, Name: cm.Name}
+			switch {
+			case name.Namespace == "" && slices.ContainsFunc(clusterFileMaps, func(n types.NamespacedName) bool { return n.Name == name.Name }):
+				return nil, clusterFileFault("a ConfigMap %s does not say its namespace", name.Name).WithHint("%s", clusterFileHint)
+			case !slices.Contains(clusterFileMaps, name):
+			case out[name] != nil:
+				return nil, clusterFileFault("the cluster file has the ConfigMap %s in %s twice", name.Name, name.Namespace).WithHint("%s", clusterFileHint)
+			default:
+				out[name] = &cm
 			}
 		}
 	}

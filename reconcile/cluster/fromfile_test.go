@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,12 @@ func TestFromFile(t *testing.T) {
 		"one list":              list(maps...),
 		"documents":             document(t, maps[0]) + "---\n" + document(t, maps[1]) + "---\n" + document(t, maps[2]),
 		"a document and a list": "# kubectl\n---\n" + document(t, maps[0]) + "---\n" + list(maps[1:]...),
-		"with others between":   list(configMap("default", "kube-root-ca.crt", nil), maps[0], maps[1], maps[2]) + "---\nkind: Secret\nmetadata: {name: kubeadm-config}\n",
+		"every namespace": list(append(slices.Clone(maps),
+			configMap("team-a", "kubelet-config", map[string]string{"kubelet": "kind: Other\n"}),
+			configMap("team-a", "kubeadm-config", nil),
+			configMap("team-a", "cluster-info", nil),
+			configMap("kube-system", "cluster-info", nil))...),
+		"with others between": list(configMap("default", "kube-root-ca.crt", nil), maps[0], maps[1], maps[2]) + "---\nkind: Secret\nmetadata: {name: kubeadm-config}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			st, err := FromFile([]byte(data), options(s))
@@ -126,11 +132,16 @@ func TestFromFileTrust(t *testing.T) {
 func TestFromFileUnusable(t *testing.T) {
 	s, maps := offline(t)
 	empty := configMap("kube-system", "kubeadm-config", nil)
+	elsewhere := configMap("team-a", "kubelet-config", map[string]string{"kubelet": kubeletDocument})
+	nowhere := configMap("", "kubelet-config", map[string]string{"kubelet": kubeletDocument})
 	for name, tc := range map[string]struct{ data, says string }{
-		"empty":          {"", "no ConfigMap cluster-info"},
-		"syntax":         {"a: [", "does not parse"},
-		"one is missing": {document(t, maps[0]) + "---\n" + document(t, maps[1]), "no ConfigMap kubelet-config"},
-		"one is empty":   {document(t, maps[0]) + "---\n" + document(t, empty) + "---\n" + document(t, maps[2]), "does not hold what it is made for"},
+		"elsewhere":          {document(t, maps[0]) + "---\n" + document(t, maps[1]) + "---\n" + document(t, elsewhere), "no ConfigMap kubelet-config in kube-system"},
+		"nowhere":            {document(t, maps[0]) + "---\n" + document(t, maps[1]) + "---\n" + document(t, nowhere), "kubelet-config does not say its namespace"},
+		"one is there twice": {document(t, map[string]any{"kind": "List", "items": append(slices.Clone(maps), maps[2])}), "kubelet-config in kube-system twice"},
+		"empty":              {"", "no ConfigMap cluster-info"},
+		"syntax":             {"a: [", "does not parse"},
+		"one is missing":     {document(t, maps[0]) + "---\n" + document(t, maps[1]), "no ConfigMap kubelet-config"},
+		"one is empty":       {document(t, maps[0]) + "---\n" + document(t, empty) + "---\n" + document(t, maps[2]), "does not hold what it is made for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := FromFile([]byte(tc.data), options(s))

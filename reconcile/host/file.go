@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -93,6 +94,7 @@ func (h *Host) look(path string) (*os.File, FileState, error) {
 		if p.link {
 			s.Kind = Link
 		}
+		s.Blocked = p.obstacle()
 		return nil, s, nil
 	}
 	s := stateOf(p.info)
@@ -137,6 +139,7 @@ func stateOf(info fs.FileInfo) FileState {
 	}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
 		s.UID, s.GID = int(st.Uid), int(st.Gid)
+		s.ChangeTime = time.Unix(st.Ctim.Unix())
 	}
 	return s
 }

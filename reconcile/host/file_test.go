@@ -82,6 +82,27 @@ func TestStatFollowsLinksInsideTheRoot(t *testing.T) {
 	}
 }
 
+func TestStatSaysWhatBlocks(t *testing.T) {
+	h, _ := machine(t, append(hostile, "etc/through -> missing/../x")...)
+	for path, want := range map[string]string{
+		"/etc/real":              "",
+		"/missing/at/all":        "",
+		"/etc/dangling":          "",
+		"/etc/loop1":             "its links lead to each other, and nowhere else",
+		"/var/lib/looped/x":      "its links lead to each other, and nowhere else",
+		"/etc/real/below-a-file": "a file is in the place of a directory above it",
+		"/etc/through":           "it is a link through a directory that does not exist",
+	} {
+		s, err := h.Stat(path)
+		if err != nil || s.Blocked != want {
+			t.Errorf("%s: %q, %v, want %q", path, s.Blocked, err, want)
+		}
+		if err := h.WriteFile(path, nil, host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}); (err == nil) != (want == "") {
+			t.Errorf("%s: written: %v", path, err)
+		}
+	}
+}
+
 func TestStat(t *testing.T) {
 	h, root := machine(t, "dir/file", "dir/.file.kubejoin-tmp")
 	full := filepath.Join(root, "dir/file")
@@ -90,6 +111,10 @@ func TestStat(t *testing.T) {
 	must(t, os.Chtimes(full, at, at))
 	got, err := h.Stat("/dir/file")
 	must(t, err)
+	if age := time.Since(got.ChangeTime); age < -time.Minute || age > time.Minute {
+		t.Errorf("changed at %s", got.ChangeTime)
+	}
+	got.ChangeTime = time.Time{}
 	want := host.FileState{
 		Kind: host.File, Mode: 0o604, UID: os.Getuid(), GID: os.Getgid(), Size: 8, ModTime: at, Leftover: true,
 	}

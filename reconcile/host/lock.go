@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -75,7 +76,29 @@ func (h *Host) openLock() (*os.File, string, error) {
 		return nil, "", err
 	}
 	f, err := h.root.OpenFile(p.name, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
-	return f, p.name, err
+	if err != nil {
+		return nil, "", err
+	}
+	if err := onlyHere(f); err != nil {
+		return nil, "", errors.Join(err, f.Close())
+	}
+	return f, p.name, nil
+}
+
+// onlyHere refuses what is no file, and a hard link: its other name may be outside
+// of the root, and its content is about to be replaced.
+func onlyHere(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("something that is not a file is in its place")
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Nlink > 1 { // 0: removed meanwhile
+		return errors.New("a hard link to another file is in its place")
+	}
+	return nil
 }
 
 // same tells whether an open file is still the one with that name.

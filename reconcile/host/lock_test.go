@@ -100,3 +100,16 @@ func TestLockRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The other name of a hard link may be outside of the root.
+func TestLockRefusesAHardLink(t *testing.T) {
+	h, root := machine(t, "run/")
+	victim := filepath.Join(t.TempDir(), "victim")
+	must(t, os.WriteFile(victim, []byte("12345"), 0o600))
+	must(t, os.Link(victim, filepath.Join(root, host.LockPath)))
+	_, err := h.Lock()
+	wantClass(t, err, fault.Internal)
+	if data, err := os.ReadFile(victim); string(data) != "12345" {
+		t.Errorf("%q, %v", data, err)
+	}
+}

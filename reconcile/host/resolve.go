@@ -94,6 +94,19 @@ func (h *Host) resolve(path string) (place, error) {
 	return p, nil
 }
 
+// obstacle says in a clause why nothing can be made at the place.
+func (p place) obstacle() string {
+	switch {
+	case p.blocked == nil:
+		return ""
+	case errors.Is(p.blocked, syscall.ELOOP):
+		return "its links lead to each other, and nowhere else"
+	case errors.Is(p.blocked, syscall.ENOTDIR):
+		return "a file is in the place of a directory above it"
+	}
+	return "it is a link through a directory that does not exist"
+}
+
 // split gives the parts of a path without empty ones and ".".
 func split(path string) []string {
 	return slices.DeleteFunc(strings.Split(path, "/"), func(s string) bool { return s == "" || s == "." })

@@ -27,9 +27,14 @@ type FileState struct {
 	GID     int
 	Size    int64
 	ModTime time.Time
+	// ChangeTime is when content, name, mode or owner changed last. Nobody can set
+	// it back.
+	ChangeTime time.Time
 	// Denied says that the file, or a directory above it, may not be read by
 	// this user; the other fields are then what could be seen.
 	Denied bool
+	// Blocked says why nothing can be made at the path; empty if something can.
+	Blocked string
 	// Leftover says that a temporary file of an interrupted write lies beside it.
 	Leftover bool
 }

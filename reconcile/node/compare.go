@@ -379,6 +379,12 @@ func compareCA(have, want []byte) ([]reconcile.Field, []string, error) {
 			return []reconcile.Field{{Path: "certificates", Before: strings.Join(h, ", "), After: strings.Join(w, ", ")}}, nil, nil
 		}
 	}
+	ends, wanted := caEnds(have), caEnds(want)
+	for _, pin := range w {
+		if ends[pin].Before(wanted[pin]) {
+			return []reconcile.Field{{Path: fieldCAEnds, Before: pin + " " + day(ends[pin]), After: pin + " " + day(wanted[pin])}}, nil, nil
+		}
+	}
 	var notes []string
 	for _, pin := range h {
 		if !slices.Contains(w, pin) {
@@ -400,7 +406,44 @@ func describeCA(bundle []byte) []byte {
 	}
 	var out []byte
 	for i, c := range certs {
-		out = fmt.Appendf(out, "certificate of %s, %s, until %s\n", c.Subject, cluster.SPKIPins(bundle)[i], c.NotAfter.UTC().Format(time.DateOnly))
+		out = fmt.Appendf(out, "certificate of %s, %s, until %s\n", c.Subject, cluster.SPKIPins(bundle)[i], day(c.NotAfter))
+	}
+	return out
+}
+
+// fieldCAEnds is the field of a CA that the cluster has renewed with its old key:
+// the file's certificate ends first, and with it what it vouches for.
+const fieldCAEnds = "notAfter"
+
+// caEnds are the public keys of a bundle with the end of the certificate that
+// lasts longest.
+func caEnds(bundle []byte) map[string]time.Time {
+	certs, err := certutil.ParseCertsPEM(bundle)
+	if err != nil {
+		return nil
+	}
+	out := map[string]time.Time{}
+	for i, pin := range cluster.SPKIPins(bundle) {
+		if c := certs[i]; c.NotAfter.After(out[pin]) {
+			out[pin] = c.NotAfter
+		}
+	}
+	return out
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+// ExpiredCA tells which keys of the CA that the cluster publishes have no
+// certificate any more at a time.
+func ExpiredCA(path string, bundle []byte, now time.Time) []reconcile.Finding {
+	var out []reconcile.Finding
+	ends := caEnds(bundle)
+	for _, pin := range slices.Sorted(maps.Keys(ends)) {
+		if now.After(ends[pin]) {
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "CAExpired", Address: FileAddress(path),
+				Seen: "the CA that the cluster publishes expired on " + day(ends[pin]) + ", " + pin,
+				Hint: "renew the cluster's CA and publish it in cluster-info; if the date is wrong, compare this machine's clock"})
+		}
 	}
 	return out
 }

@@ -126,7 +126,12 @@ func certificate(t *testing.T) string {
 
 func certificateOf(t *testing.T, key *ecdsa.PrivateKey, serial int64) string {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	return certificateUntil(t, key, serial, time.Now().Add(time.Hour))
+}
+
+func certificateUntil(t *testing.T, key *ecdsa.PrivateKey, serial int64, end time.Time) string {
+	t.Helper()
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "ca"}, NotAfter: end, IsCA: true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
@@ -136,11 +141,14 @@ func certificateOf(t *testing.T, key *ecdsa.PrivateKey, serial int64) string {
 
 func TestCompareCABundles(t *testing.T) {
 	a, b := certificate(t), certificate(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	key := mustKey(t)
+	end := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	other, one := certificateUntil(t, key, 2, end), certificateUntil(t, key, 1, end)
+	old, ended := certificateUntil(t, key, 3, end.AddDate(-1, 0, 0)), certificateUntil(t, key, 4, end.AddDate(-20, 0, 0))
+	ends := func(have, want string) []reconcile.Field {
+		pin := caPins([]byte(one))[0]
+		return []reconcile.Field{{Path: "notAfter", Before: pin + " " + have, After: pin + " " + want}}
 	}
-	renewed, old := certificateOf(t, key, 2), certificateOf(t, key, 1)
 	pins := func(bundle string) string { return strings.Join(caPins([]byte(bundle)), ", ") }
 	differs := func(have, want string) []reconcile.Field {
 		return []reconcile.Field{{Path: "certificates", Before: pins(have), After: pins(want)}}
@@ -153,7 +161,12 @@ func TestCompareCABundles(t *testing.T) {
 		"same":               {a, a, nil, 0},
 		"comments, order":    {"# CA\n" + b + "\n\n" + a + "\n", a + b, nil, 0},
 		"one twice":          {a + a, a, nil, 0},
-		"renewed, same key":  {old, renewed, nil, 0},
+		"other, same key":    {one, other, nil, 0},
+		"renewed, same key":  {old, one, ends("2029-01-01", "2030-01-01"), 0},
+		"expired":            {a + ended, a + one, ends("2010-01-01", "2030-01-01"), 0},
+		"both of the key":    {old + one, one, nil, 0},
+		"lasts longer":       {one, old, nil, 0},
+		"both published":     {one, old + one, nil, 0},
 		"one more":           {a + b, a, nil, 1},
 		"one missing":        {a, a + b, differs(a, a+b), 0},
 		"another":            {a, b, differs(a, b), 0},
@@ -171,6 +184,41 @@ func TestCompareCABundles(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestExpiredCA(t *testing.T) {
+	key := mustKey(t)
+	end := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	old, renewed := certificateUntil(t, key, 1, end), certificateUntil(t, key, 2, end.AddDate(10, 0, 0))
+	for name, tt := range map[string]struct {
+		bundle   string
+		now      time.Time
+		findings int
+	}{
+		"valid":           {old, end, 0},
+		"expired":         {old, end.Add(time.Second), 1},
+		"renewed":         {old + renewed, end.Add(time.Second), 0},
+		"one of two":      {certificateUntil(t, mustKey(t), 1, end.AddDate(1, 0, 0)) + old, end.Add(time.Second), 1},
+		"does not parse":  {"x", end, 0},
+		"is not known":    {"", end, 0},
+		"the renewed too": {old + renewed, end.AddDate(11, 0, 0), 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ExpiredCA("/ca.crt", []byte(tt.bundle), tt.now)
+			if len(got) != tt.findings || len(got) > 0 && (got[0].Severity != reconcile.SeverityWarning || got[0].Address != "file:/ca.crt") {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func mustKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
 }
 
 func TestUnifiedDiff(t *testing.T) {

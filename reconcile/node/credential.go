@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
+	"github.com/kubejoin/kubejoin/reconcile/host"
 )
 
 // KubeletCredential is the address of the node's own credential: kubelet.conf
@@ -41,6 +43,28 @@ type credentialObservation struct {
 	// kubelet.conf: the kubelet would use it instead of asking for one. Empty if
 	// there is none, or if it is what is wanted.
 	stray string
+	// kubeconfig and certificate are the files with the credential, as far as they
+	// are there and this user may see them.
+	kubeconfig, certificate host.FileState
+}
+
+// credentialMode is how the kubelet makes the files of its credential.
+const credentialMode fs.FileMode = 0o600
+
+// insecure lists where somebody else than root may read the credential or
+// replace it.
+func (o credentialObservation) insecure(owner Owner) []reconcile.Field {
+	var out []reconcile.Field
+	if len(o.inTheWay()) > 0 {
+		return nil // they are removed
+	}
+	if o.kubeconfig.Kind == host.File {
+		out = append(out, owner.differs("kubelet.conf ", o.kubeconfig)...)
+	}
+	if o.certificate.Kind == host.File {
+		out = append(out, owner.differs("certificate ", o.certificate)...)
+	}
+	return out
 }
 
 // mustRemove tells whether the kubelet would go on with this credential
@@ -71,6 +95,7 @@ type credentialResource struct {
 	// keepBootstrap leaves it to KubeletServer to remove the bootstrap credential.
 	keepBootstrap bool
 	timeout       time.Duration
+	owner         Owner
 	ports         Ports
 	after         []reconcile.Address
 }
@@ -79,7 +104,12 @@ func (r *credentialResource) Address() reconcile.Address { return KubeletCredent
 func (r *credentialResource) After() []reconcile.Address { return r.after }
 
 func (r *credentialResource) Observe(context.Context) (reconcile.Observation, error) {
-	return r.judge(r.ports.ReadCredential()), nil
+	o := r.judge(r.ports.ReadCredential())
+	// The files that a handmade kubelet.conf refers to are their maker's.
+	var errs [2]error
+	o.kubeconfig, errs[0] = r.ports.Files.Stat(KubeletKubeconfigPath)
+	o.certificate, errs[1] = r.ports.Files.Stat(KubeletCertificatePath)
+	return o, errors.Join(errs[:]...)
 }
 
 func (r *credentialResource) judge(c cluster.Credential) credentialObservation {
@@ -119,21 +149,40 @@ func (o credentialObservation) handmade() bool {
 	return !slices.Contains(o.Paths, KubeletCertificatePath)
 }
 
+// replacesCredential tells whether the kubelet has to get a credential, or to
+// prove the one that it has; one that is only put under lock is the same as before.
+func replacesCredential(v reconcile.View) bool {
+	c := v.Changed(KubeletCredential)
+	return c != nil && c.Action != reconcile.Update
+}
+
 func commonName(node string) string { return "system:node:" + node }
 
 func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	o := own.(credentialObservation)
 	c := &reconcile.Change{Address: KubeletCredential, Disruption: reconcile.KubeletRestart}
 	issued := reconcile.Field{Path: "certificate", After: commonName(r.nodeName) + ", " + reconcile.KnownAfterApply}
+	if o.kubeconfig.Blocked != "" { // nor could the kubelet write it
+		return nil, unexpected(KubeletCredential, KubeletKubeconfigPath+": "+o.kubeconfig.Blocked), nil
+	}
+	if o.certificate.Blocked != "" {
+		return nil, unexpected(KubeletCredential, KubeletCertificatePath+": "+o.certificate.Blocked), nil
+	}
+	owner := o.insecure(r.owner)
 	switch o.State {
 	case cluster.CredentialUnreadable:
 		return nil, []reconcile.Finding{notCompared(KubeletCredential, o.Why, "run as root to compare it")}, nil
 	case cluster.CredentialValid:
 		if o.wrong == "" {
+			c.Disruption, c.Fields = reconcile.NoDisruption, owner
 			if r.keepBootstrap || !bootstrapUnfinished(v) {
-				return nil, nil, nil
+				if len(owner) == 0 {
+					return nil, nil, nil
+				}
+				c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "serves, mode or owner is not right"
+				return c, nil, nil
 			}
-			c.Action, c.Reason, c.Disruption = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption
+			c.Action, c.Reason = reconcile.Wait, reconcile.Missing
 			c.Summary = "has to be accepted by the API server before the bootstrap credential is removed"
 			return c, nil, nil
 		}
@@ -146,14 +195,14 @@ func (r *credentialResource) Change(own reconcile.Observation, v reconcile.View)
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "the kubelet asks for a client certificate"
 	case cluster.CredentialPending:
 		c.Action, c.Reason, c.Summary = reconcile.Wait, reconcile.Missing, "the kubelet asked for a client certificate and has none yet"
-		if v.Changed(FileAddress(BootstrapKubeconfigPath)) == nil {
+		if b := v.Changed(FileAddress(BootstrapKubeconfigPath)); b == nil || b.Disruption == reconcile.NoDisruption {
 			c.Disruption = reconcile.NoDisruption
 		}
 	default: // expired, broken
 		c.Action, c.Reason, c.Summary = reconcile.Replace, reconcile.Drift, o.Why
 		issued.Before = o.CommonName
 	}
-	c.Fields = []reconcile.Field{issued}
+	c.Fields = append([]reconcile.Field{issued}, owner...)
 	if o.stray != "" {
 		c.Summary, c.Disruption, c.Allow = o.stray, reconcile.Destructive, allowIdentity
 	}
@@ -182,6 +231,9 @@ func bootstrapUnfinished(v reconcile.View) bool {
 // it, and only then removes the bootstrap credential: the kubelet may need it
 // until that moment (behaviour catalogue §9.5 W7, W8).
 func (r *credentialResource) Apply(ctx context.Context, c reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
+	if err := r.secure(v); err != nil || c.Action == reconcile.Update {
+		return err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout,
 		fault.New(fault.Timeout, "no client certificate after %s (timeouts.tlsBootstrap)", r.timeout))
 	defer cancel()
@@ -278,6 +330,24 @@ const pendingGrace = 2 * time.Second
 // csrSkew is how far the API server's clock may lag behind this machine's
 // before a request of this run is taken for an earlier one's.
 const csrSkew = 5 * time.Minute
+
+// secure corrects mode and owner of what is there: the kubelet keeps both when it
+// writes its kubelet.conf anew.
+func (r *credentialResource) secure(v reconcile.View) error {
+	o, ok := v.Observed(KubeletCredential).(credentialObservation)
+	if !ok || len(o.insecure(r.owner)) == 0 {
+		return nil
+	}
+	for path, st := range map[string]host.FileState{KubeletKubeconfigPath: o.kubeconfig, KubeletCertificatePath: o.certificate} {
+		if st.Kind != host.File || len(r.owner.differs("", st)) == 0 {
+			continue
+		}
+		if err := r.ports.Files.SetOwnership(path, r.owner.Mode, r.owner.UID, r.owner.GID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (r *credentialResource) prove(ctx context.Context, c cluster.Credential) error {
 	api, err := r.ports.As(c)

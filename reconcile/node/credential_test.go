@@ -10,6 +10,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"math/big"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -79,6 +81,88 @@ func TestCredentialChanges(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// Mode and owner of the node's own credential are part of the state. To correct
+// them the kubelet needs no restart: it reads the files with each rotation.
+func TestCredentialOwnership(t *testing.T) {
+	const pem = "/var/lib/kubelet/pki/kubelet-client-2026.pem"
+	update := []change{{KubeletCredential, reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}}
+	for name, tt := range map[string]struct {
+		act    func(t *testing.T, m *machine)
+		want   []change
+		fields []reconcile.Field
+	}{
+		"right":                {func(*testing.T, *machine) {}, nil, nil},
+		"tighter than it made": {func(_ *testing.T, m *machine) { m.must(os.Chmod(m.path(KubeletKubeconfigPath), 0o400)) }, nil, nil},
+		"kubelet.conf": {func(_ *testing.T, m *machine) { m.must(os.Chmod(m.path(KubeletKubeconfigPath), 0o666)) }, update,
+			[]reconcile.Field{{Path: "kubelet.conf mode", Before: "0666", After: "0600"}}},
+		"certificate behind its link": {func(_ *testing.T, m *machine) { m.must(os.Chmod(m.path(pem), 0o644)) }, update,
+			[]reconcile.Field{{Path: "certificate mode", Before: "0644", After: "0600"}}},
+		"owner": {func(t *testing.T, m *machine) {
+			if os.Geteuid() != 0 {
+				t.Skip("only root can give a file away")
+			}
+			m.must(os.Chown(m.path(pem), 65534, 65534))
+		}, update, []reconcile.Field{{Path: "certificate owner", Before: "65534:65534", After: "0:0"}}},
+		"while it joins": {func(_ *testing.T, m *machine) {
+			m.must(os.Chmod(m.path(pem), 0o644))
+			m.must(m.files.WriteFile(BootstrapKubeconfigPath, []byte("b"), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
+		}, []change{{FileAddress(BootstrapKubeconfigPath), reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}, update[0]},
+			[]reconcile.Field{{Path: "certificate mode", Before: "0644", After: "0600"}}},
+		"expired": {func(_ *testing.T, m *machine) {
+			m.in.Cluster.Bootstrap = []byte("b")
+			m.must(os.Chmod(m.path(KubeletKubeconfigPath), 0o644))
+			m.setCredential(cluster.Credential{State: cluster.CredentialExpired, Paths: m.own().Paths})
+			go func() { // the kubelet's part
+				for !slices.Contains(m.services.made(), "restart") {
+					time.Sleep(time.Millisecond)
+				}
+				m.setCredential(m.own())
+				m.files.changed <- struct{}{}
+			}()
+			m.files.changed = make(chan struct{}, 1)
+		}, []change{
+			{FileAddress(BootstrapKubeconfigPath), reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil},
+			restartFor(FileAddress(BootstrapKubeconfigPath), reconcile.Missing),
+			{KubeletCredential, reconcile.Replace, reconcile.Drift, reconcile.KubeletRestart, "", nil},
+		}, []reconcile.Field{{Path: "certificate", After: "system:node:w1, " + reconcile.KnownAfterApply}, {Path: "kubelet.conf mode", Before: "0644", After: "0600"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.must(m.files.WriteFile(KubeletKubeconfigPath, []byte("k"), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
+			m.must(m.files.WriteFile(pem, []byte("p"), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1, DirMode: 0o755}))
+			m.must(os.Symlink(pem, m.path(KubeletCertificatePath)))
+			tt.act(t, m)
+			c := m.plan()
+			if diff := cmp.Diff(tt.want, changesOf(c)); diff != "" {
+				t.Fatal(diff)
+			}
+			if n := len(c.Changes); n > 0 {
+				if diff := cmp.Diff(tt.fields, c.Changes[n-1].Fields); diff != "" {
+					t.Error(diff)
+				}
+			}
+			m.apply()
+			if tt.want != nil && len(tt.want) < 3 && len(m.services.calls) > 0 {
+				t.Errorf("the kubelet was touched: %v", m.services.calls)
+			}
+		})
+	}
+}
+
+// A control plane's kubelet is not turned, and not waited for, because its
+// credential was too open.
+func TestCredentialUpdateIsNoJoin(t *testing.T) {
+	const server = "https://10.0.0.1:6443"
+	r := &kubeletServerResource{server: server, endpoint: "https://cp:6443"}
+	for action, want := range map[reconcile.Action]bool{reconcile.Update: false, reconcile.Replace: true, reconcile.Wait: true} {
+		v := viewOf{changed: map[reconcile.Address]*reconcile.Change{KubeletCredential: {Action: action}}}
+		c, _, err := r.Change(kubeletServerObservation{state: cluster.CredentialValid, server: server}, v)
+		if err != nil || (c != nil) != want {
+			t.Errorf("%s: %+v, %v", action, c, err)
+		}
 	}
 }
 

@@ -17,9 +17,10 @@ func (o fileObservation) Digest() []byte {
 	return digest("file", o.state.Kind, o.state.Mode, o.state.UID, o.state.GID, o.state.Denied, o.state.Leftover, o.problem, content)
 }
 
-// Digest covers whose credential it is and whether it serves.
+// Digest covers whose credential it is, whether it serves, and who may read it.
 func (o credentialObservation) Digest() []byte {
-	return digest("credential", o.State, o.CommonName, o.Server, cluster.SPKIPins(o.CA), o.wrong, o.foreign, o.stray)
+	return digest("credential", o.State, o.CommonName, o.Server, cluster.SPKIPins(o.CA), o.wrong, o.foreign, o.stray,
+		o.kubeconfig.Mode, o.kubeconfig.UID, o.kubeconfig.GID, o.certificate.Mode, o.certificate.UID, o.certificate.GID)
 }
 
 // Digest covers what the service manager was told; whether the service runs at the

@@ -42,6 +42,7 @@ ExecStart=` + kubelet + ` $KUBELET_KUBECONFIG_ARGS $KUBELET_CONFIG_ARGS $KUBELET
 // it is kept: the unit has the flags only because of it.
 type dropInResource struct {
 	content []byte
+	owner   Owner
 	files   Files
 }
 
@@ -61,6 +62,8 @@ func (r *dropInResource) Change(own reconcile.Observation, v reconcile.View) (*r
 	missing := lacks(svc.ServiceState, credentialServes(v))
 	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.KubeletRestart}
 	switch {
+	case o.problem != "":
+		return nil, unexpected(r.Address(), o.problem), nil
 	case !o.state.Exists() && (len(missing) == 0 || flagsFromElsewhere(svc.ServiceState, v)):
 		return nil, nil, nil
 	case !o.state.Exists() && !runsKubelet(svc.ServiceState):
@@ -72,8 +75,15 @@ func (r *dropInResource) Change(own reconcile.Observation, v reconcile.View) (*r
 		c.Summary = "the kubelet's unit lacks " + strings.Join(missing, ", ")
 	case o.state.Denied:
 		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
-	case string(o.content) != string(r.content) || o.state.Mode != dropInMode || o.state.Leftover:
-		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "content or mode differs"
+	case string(o.content) != string(r.content):
+		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "content differs"
+	case len(r.owner.unlike(o.state)) > 0:
+		c.Action, c.Reason, c.Disruption = reconcile.Update, reconcile.Drift, reconcile.NoDisruption
+		c.Summary, c.Fields = "content is right, mode or owner is not", r.owner.unlike(o.state)
+		return &c, nil, nil
+	case o.state.Leftover:
+		c.Action, c.Reason, c.Summary, c.Disruption = reconcile.Delete, reconcile.Drift, summaryLeftover, reconcile.NoDisruption
+		return &c, nil, nil
 	default:
 		return nil, nil, nil
 	}
@@ -83,8 +93,18 @@ func (r *dropInResource) Change(own reconcile.Observation, v reconcile.View) (*r
 
 const dropInMode fs.FileMode = 0o644
 
-func (r *dropInResource) Apply(context.Context, reconcile.Change, reconcile.View, func(reconcile.Progress)) error {
-	return r.files.WriteFile(DropInPath, r.content, host.WriteOptions{Mode: dropInMode, UID: 0, GID: 0, DirMode: 0o755})
+func (r *dropInResource) Apply(_ context.Context, c reconcile.Change, _ reconcile.View, _ func(reconcile.Progress)) error {
+	// The file stays as old as it is: a newer one would restart the kubelet.
+	switch {
+	case c.Action == reconcile.Delete: // the leftover only: see Change
+		return r.files.RemoveLeftover(DropInPath)
+	case onlyOwnership(c.Fields):
+		if err := r.files.SetOwnership(DropInPath, r.owner.Mode, r.owner.UID, r.owner.GID); err != nil {
+			return err
+		}
+		return r.files.RemoveLeftover(DropInPath)
+	}
+	return r.owner.write(r.files, DropInPath, r.content)
 }
 
 // runsKubelet tells whether the unit starts the kubelet itself. A wrapper knows

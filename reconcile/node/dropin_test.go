@@ -1,8 +1,11 @@
 package node
 
 import (
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubejoin/kubejoin/reconcile"
 )
@@ -27,7 +30,7 @@ func TestDropIn(t *testing.T) {
 		"the flags' file is not read":    {strings.TrimSuffix(packaged, " $KUBELET_KUBEADM_ARGS"), nil, "", reconcile.Create, "lacks /var/lib/kubelet/kubeadm-flags.env"},
 		"paths of somebody's own":        {"/usr/bin/kubelet --bootstrap-kubeconfig=/b --kubeconfig=/k --config /c ", []string{KubeletFlagsPath}, "", "", ""},
 		"ours, and the unit is whole":    {packaged, []string{KubeletFlagsPath}, "same", "", ""},
-		"ours, edited":                   {packaged, []string{KubeletFlagsPath}, "[Service]\n", reconcile.Update, "content or mode differs"},
+		"ours, edited":                   {packaged, []string{KubeletFlagsPath}, "[Service]\n", reconcile.Update, "content differs"},
 		"nothing is known of the unit":   {"", nil, "", "", ""},
 	}
 	for name, tt := range tests {
@@ -52,6 +55,42 @@ func TestDropIn(t *testing.T) {
 			if len(c.Changes) != 2 || c.Changes[0].Address != address || c.Changes[0].Action != tt.want ||
 				!strings.Contains(c.Changes[0].Summary, tt.summary) || c.Changes[1].Address != KubeletService || c.Changes[1].Because[0] != address {
 				t.Errorf("%+v", c.Changes)
+			}
+		})
+	}
+}
+
+// systemd reads the drop-in when it starts the kubelet: who may read or write it
+// is no reason to do that again.
+func TestDropInOwnership(t *testing.T) {
+	for name, tt := range map[string]struct {
+		act  func(t *testing.T, m *machine)
+		want change
+	}{
+		"mode": {func(t *testing.T, m *machine) { m.must(os.Chmod(m.path(DropInPath), 0o666)) },
+			change{FileAddress(DropInPath), reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
+		"owner": {func(t *testing.T, m *machine) {
+			if os.Geteuid() != 0 {
+				t.Skip("only root can give a file away")
+			}
+			m.must(os.Chown(m.path(DropInPath), 65534, 65534))
+		}, change{FileAddress(DropInPath), reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
+		"leftover": {func(_ *testing.T, m *machine) {
+			m.write("/etc/systemd/system/kubelet.service.d/.20-kubejoin.conf.kubejoin-tmp", "[Serv")
+		},
+			change{FileAddress(DropInPath), reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := joined(t)
+			m.services.state.ExecStart, m.services.state.EnvironmentFiles = "/usr/bin/kubelet --kubeconfig=/k --config=/c", []string{KubeletFlagsPath}
+			m.write(DropInPath, string(dropIn("/usr/bin/kubelet")))
+			tt.act(t, m)
+			if diff := cmp.Diff([]change{tt.want}, changesOf(m.plan())); diff != "" {
+				t.Fatal(diff)
+			}
+			m.apply()
+			if len(m.services.calls) > 0 {
+				t.Errorf("the kubelet was touched: %v", m.services.calls)
 			}
 		})
 	}

@@ -203,6 +203,16 @@ func (f *testFiles) ReadFile(path string, max int64) ([]byte, host.FileState, er
 	return data, st, err
 }
 
+func (f *testFiles) Stat(path string) (host.FileState, error) {
+	st, err := f.Host.Stat(path)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if uid, ok := f.uid[path]; ok {
+		st.UID = uid
+	}
+	return st, err
+}
+
 func (f *testFiles) SetOwnership(path string, mode fs.FileMode, uid, gid int) error {
 	f.mu.Lock()
 	f.owned = append(f.owned, path)
@@ -243,6 +253,12 @@ func (s *fakeServices) called(what string) error {
 		s.state.Active, s.state.State, s.state.StartedAt = true, "active/running", time.Now().Add(time.Hour)
 	}
 	return nil
+}
+
+func (s *fakeServices) made() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.calls)
 }
 
 func (s *fakeServices) Enable(context.Context, string) error  { return s.called("enable") }

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"slices"
 	"time"
 
@@ -25,6 +24,17 @@ type fileObservation struct {
 	state   host.FileState
 	content []byte
 	problem string // not a regular file, too large: why the content is unknown
+	// dangling says that a link is there that leads to nothing. What it leads to
+	// can be made.
+	dangling bool
+}
+
+// missing says that nothing is there.
+func (o fileObservation) missing() string {
+	if o.dangling {
+		return "is a link to something that does not exist"
+	}
+	return "does not exist"
 }
 
 // fileResource keeps one file of the desired state as it should be.
@@ -49,6 +59,12 @@ func observeFile(files Files, path string) fileObservation {
 	if err != nil {
 		o.problem = err.Error()
 	}
+	if st.Blocked != "" {
+		o.problem = st.Blocked
+	}
+	if st.Kind == host.Link && o.problem == "" {
+		o.state, o.dangling = host.FileState{Leftover: st.Leftover}, true
+	}
 	return o
 }
 
@@ -62,11 +78,10 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
 	}
 	if o.problem != "" {
-		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
-			Seen: o.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+		return nil, unexpected(r.Address(), o.problem), nil
 	}
 	if !o.state.Exists() {
-		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "does not exist"
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, o.missing()
 		c.Diff = r.diff(nil)
 		return &c, nil, nil
 	}
@@ -79,7 +94,7 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 	switch {
 	case !equal:
 		c.Action, c.Fields, c.Diff = reconcile.Update, slices.Concat(fields, owner), r.diff(o.content)
-		c.Reason, c.Summary = r.contentReason(o, v)
+		c.Reason, c.Summary = r.contentReason(o, fields, v)
 		if unparseable(fields) && len(o.content) > 0 {
 			// Nobody knows what it is: it could be a secret.
 			c.Reason, c.Summary, c.Diff = reconcile.Drift, "does not parse", r.diff(nil)
@@ -104,9 +119,12 @@ func (r *fileResource) Change(own reconcile.Observation, v reconcile.View) (*rec
 // file that the running kubelet was started with, and that nobody wrote since,
 // is what was wanted then, so that the configuration must have changed. A CA is
 // not the configuration's to change.
-func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (reconcile.Reason, string) {
+func (r *fileResource) contentReason(o fileObservation, fields []reconcile.Field, v reconcile.View) (reconcile.Reason, string) {
 	if len(o.content) == 0 {
 		return reconcile.Drift, "is empty"
+	}
+	if len(fields) > 0 && fields[0].Path == fieldCAEnds && r.want.Format == FormatCABundle {
+		return reconcile.Drift, "holds an older certificate of the same key"
 	}
 	svc, ok := v.Observed(KubeletService).(serviceObservation)
 	if ok && r.want.Format != FormatCABundle && !svc.StartedAt.IsZero() && svc.StartedAt.After(o.state.ModTime) {
@@ -116,12 +134,18 @@ func (r *fileResource) contentReason(o fileObservation, v reconcile.View) (recon
 }
 
 func (r *fileResource) ownership(st host.FileState) []reconcile.Field {
+	return Owner{UID: r.want.UID, GID: r.want.GID, Mode: r.want.Mode}.unlike(st)
+}
+
+// unlike are the fields in which a file that others may read as well is not as
+// it is made.
+func (o Owner) unlike(st host.FileState) []reconcile.Field {
 	var out []reconcile.Field
-	if st.Mode != r.want.Mode {
-		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", r.want.Mode)})
+	if st.Mode != o.Mode {
+		out = append(out, reconcile.Field{Path: "mode", Before: fmt.Sprintf("%#o", st.Mode), After: fmt.Sprintf("%#o", o.Mode)})
 	}
-	if r.want.UID >= 0 && (st.UID != r.want.UID || st.GID != r.want.GID) {
-		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: fmt.Sprintf("%d:%d", r.want.UID, r.want.GID)})
+	if o.UID >= 0 && (st.UID != o.UID || st.GID != o.GID) {
+		out = append(out, reconcile.Field{Path: "owner", Before: fmt.Sprintf("%d:%d", st.UID, st.GID), After: fmt.Sprintf("%d:%d", o.UID, o.GID)})
 	}
 	return out
 }
@@ -186,6 +210,7 @@ func foreignCA(have, clusterCA []byte) bool {
 type transientFile struct {
 	content []byte // secret; nil when this run has no bootstrap credential
 	tokenID string
+	owner   Owner
 	files   Files
 }
 
@@ -199,8 +224,6 @@ const KubeletKubeconfigPath = "/etc/kubernetes/kubelet.conf"
 // KubeletCertificatePath is where the kubelet keeps its current client
 // certificate and key; behaviour catalogue §4.7.
 const KubeletCertificatePath = "/var/lib/kubelet/pki/kubelet-client-current.pem"
-
-var bootstrapMode = fs.FileMode(0o600)
 
 func (r *transientFile) Address() reconcile.Address { return FileAddress(BootstrapKubeconfigPath) }
 func (r *transientFile) After() []reconcile.Address { return nil }
@@ -238,13 +261,20 @@ func (r *transientFile) Change(own reconcile.Observation, v reconcile.View) (*re
 	if r.tokenID != "" {
 		what = "lets the kubelet ask for a certificate with token " + r.tokenID + "; removed as soon as that works"
 	}
+	owner := r.owner.differs("", o.state)
 	switch {
+	case o.problem != "":
+		return nil, unexpected(r.Address(), o.problem), nil
 	case !o.state.Exists():
 		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, what
-	case string(o.content) != string(r.content) || o.state.Mode != bootstrapMode:
+	case string(o.content) != string(r.content):
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Intent, what
 	case len(cred.inTheWay()) > 0:
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, what
+	case len(owner) > 0:
+		c.Action, c.Reason, c.Fields, c.Disruption = reconcile.Update, reconcile.Drift, owner, reconcile.NoDisruption
+		c.Summary = "content is right, mode or owner is not"
+		return &c, nil, nil
 	default:
 		return nil, nil, nil
 	}
@@ -269,6 +299,9 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 	if c.Action == reconcile.Delete {
 		return r.files.Remove(BootstrapKubeconfigPath)
 	}
+	if onlyOwnership(c.Fields) {
+		return r.files.SetOwnership(BootstrapKubeconfigPath, r.owner.Mode, r.owner.UID, r.owner.GID)
+	}
 	cred, _ := v.Observed(KubeletCredential).(credentialObservation)
 	// The kubelet looks at nothing but the expiry date of what it finds
 	// (behaviour catalogue §4.7): a credential that parses and is refused by
@@ -279,7 +312,13 @@ func (r *transientFile) Apply(_ context.Context, c reconcile.Change, v reconcile
 			return err
 		}
 	}
-	return r.files.WriteFile(BootstrapKubeconfigPath, r.content, host.WriteOptions{Mode: bootstrapMode, UID: 0, GID: 0, DirMode: 0o755})
+	return r.owner.write(r.files, BootstrapKubeconfigPath, r.content)
+}
+
+// unexpected is what is said of something that cannot be replaced by a file.
+func unexpected(a reconcile.Address, problem string) []reconcile.Finding {
+	return []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: a,
+		Seen: problem, Hint: "move it away; kubejoin does not remove what it did not make"}}
 }
 
 func notCompared(a reconcile.Address, seen, hint string) reconcile.Finding {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"math/big"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,22 @@ func TestFurtherCAIsAnAdvisory(t *testing.T) {
 	}
 }
 
+// What a link leads to can be made: the link stays.
+func TestDanglingLink(t *testing.T) {
+	m := joined(t)
+	m.must(os.Remove(m.path(KubeletFlagsPath)))
+	m.must(os.Symlink("/data/flags", m.path(KubeletFlagsPath)))
+	c := m.plan()
+	want := []change{{FileAddress(KubeletFlagsPath), reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}, restartFor(FileAddress(KubeletFlagsPath), reconcile.Missing)}
+	if diff := cmp.Diff(want, changesOf(c)); diff != "" || c.Changes[0].Summary != "is a link to something that does not exist" {
+		t.Fatalf("%s\n%+v", diff, c.Changes)
+	}
+	m.apply()
+	if target, err := os.Readlink(m.path(KubeletFlagsPath)); target != "/data/flags" || !m.exists("/data/flags") {
+		t.Errorf("%q, %v", target, err)
+	}
+}
+
 func TestWhatIsNoFileIsAFinding(t *testing.T) {
 	tests := map[string]struct {
 		spoil func(*machine)
@@ -276,6 +293,37 @@ func TestWhatIsNoFileIsAFinding(t *testing.T) {
 				m.must(os.Mkdir(m.path(KubeletConfigPath), 0o755))
 			},
 			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(KubeletConfigPath)},
+		},
+		"links in a circle": {
+			func(m *machine) {
+				m.must(os.Remove(m.path(KubeletConfigPath)))
+				m.must(os.Symlink("loop", m.path(KubeletConfigPath)))
+				m.must(os.Symlink("config.yaml", m.path("/var/lib/kubelet/loop")))
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(KubeletConfigPath)},
+		},
+		"a file above": {
+			func(m *machine) {
+				m.must(os.RemoveAll(m.path("/etc/kubernetes")))
+				m.write("/etc/kubernetes", "x")
+				m.options.FilesOnly = true
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(caPath)},
+		},
+		"a drop-in in a circle": {
+			func(m *machine) {
+				m.services.state.ExecStart = "/usr/bin/kubelet"
+				m.must(os.MkdirAll(filepath.Dir(m.path(DropInPath)), 0o755))
+				m.must(os.Symlink(DropInPath, m.path(DropInPath)))
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: FileAddress(DropInPath)},
+		},
+		"a credential in a circle": {
+			func(m *machine) {
+				m.must(os.Symlink("kubelet.conf", m.path(KubeletKubeconfigPath)))
+				m.setCredential(cluster.Credential{State: cluster.CredentialAbsent})
+			},
+			reconcile.Finding{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: KubeletCredential},
 		},
 		"far too large": {
 			func(m *machine) { m.must(os.Truncate(m.path(KubeletConfigPath), maxFile+1)) },
@@ -340,6 +388,7 @@ func TestBootstrapFile(t *testing.T) {
 		"needed":            {cluster.Credential{State: cluster.CredentialAbsent}, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}},
 		"expired":           {cluster.Credential{State: cluster.CredentialExpired}, "", "", &change{address, reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil}},
 		"there already":     {cluster.Credential{State: cluster.CredentialPending}, "same", "", nil},
+		"there, and open":   {cluster.Credential{State: cluster.CredentialPending}, "open", "", &change{address, reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}},
 		"another token":     {cluster.Credential{State: cluster.CredentialPending}, "old", "", &change{address, reconcile.Update, reconcile.Intent, reconcile.KubeletRestart, "", nil}},
 		"not needed":        {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "", "", nil},
 		"no longer needed":  {cluster.Credential{State: cluster.CredentialValid, Serial: "1"}, "same", "", &change{address, reconcile.Delete, reconcile.Drift, reconcile.NoDisruption, "", nil}},
@@ -358,6 +407,8 @@ func TestBootstrapFile(t *testing.T) {
 			switch tt.file {
 			case "same":
 				m.must(m.files.WriteFile(BootstrapKubeconfigPath, m.in.Cluster.Bootstrap, host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
+			case "open":
+				m.must(m.files.WriteFile(BootstrapKubeconfigPath, m.in.Cluster.Bootstrap, host.WriteOptions{Mode: 0o644, UID: -1, GID: -1}))
 			case "old":
 				m.must(m.files.WriteFile(BootstrapKubeconfigPath, []byte("old"), host.WriteOptions{Mode: 0o600, UID: -1, GID: -1}))
 			}
@@ -381,7 +432,7 @@ func TestForeignCredentialIsRemovedFirst(t *testing.T) {
 	m := fresh(t)
 	m.write(KubeletKubeconfigPath, "theirs")
 	m.write(KubeletCertificatePath, "theirs")
-	r := &transientFile{content: m.in.Cluster.Bootstrap, tokenID: "abcdef", files: m.files}
+	r := &transientFile{content: m.in.Cluster.Bootstrap, tokenID: "abcdef", owner: Owner{Mode: 0o600}, files: m.files}
 	if os.Geteuid() != 0 {
 		r.files = anyOwner{m.files}
 	}
@@ -412,4 +463,25 @@ type anyOwner struct{ *testFiles }
 func (f anyOwner) WriteFile(path string, data []byte, o host.WriteOptions) error {
 	o.UID, o.GID = -1, -1
 	return f.testFiles.WriteFile(path, data, o)
+}
+
+// A cluster that renews its CA keeps the key: the old certificate ends all the
+// same, and what it vouches for with it.
+func TestRenewedCA(t *testing.T) {
+	key := mustKey(t)
+	old := certificateUntil(t, key, 1, time.Now().Add(-time.Hour))
+	renewed := certificateUntil(t, key, 2, time.Now().Add(time.Hour))
+	m := joined(t)
+	m.in.Cluster.CA = []byte(renewed)
+	m.setCredential(m.own())
+	m.write(caPath, old)
+	c := m.plan()
+	want := []change{{FileAddress(caPath), reconcile.Update, reconcile.Drift, reconcile.NoDisruption, "", nil}}
+	if diff := cmp.Diff(want, changesOf(c)); diff != "" || c.Changes[0].Summary != "holds an older certificate of the same key" {
+		t.Fatalf("%s\n%+v", diff, c.Changes)
+	}
+	m.apply()
+	if len(m.services.calls) > 0 {
+		t.Errorf("the kubelet was touched, which reads it by itself: %v", m.services.calls)
+	}
 }

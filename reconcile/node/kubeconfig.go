@@ -69,7 +69,7 @@ func (r *kubeconfigResource) Change(own reconcile.Observation, _ reconcile.View)
 	c := reconcile.Change{Address: r.Address(), Disruption: reconcile.NoDisruption}
 	missing := ""
 	if !o.file.state.Exists() {
-		missing = "does not exist"
+		missing = o.file.missing()
 	}
 	if (missing != "" || len(o.mismatches) > 0) && r.signer.external() {
 		return nil, []reconcile.Finding{unsigned(r.Address(), o.mismatches, missing)}, nil

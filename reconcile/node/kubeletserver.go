@@ -53,12 +53,12 @@ func (r *kubeletServerResource) Observe(context.Context) (reconcile.Observation,
 
 func (r *kubeletServerResource) Change(own reconcile.Observation, v reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	o := own.(kubeletServerObservation)
-	joining := v.Changed(KubeletCredential) != nil || unfinished(v)
+	joining := replacesCredential(v) || unfinished(v)
 	c := &reconcile.Change{Address: KubeletServer, Action: reconcile.Update, Reason: reconcile.Missing, Disruption: reconcile.KubeletRestart,
 		Summary: "the kubelet is turned from the cluster's API server to its own, once that serves",
 		Fields:  []reconcile.Field{{Path: "server", Before: printable(o.server), After: r.server}}}
 	switch {
-	case joining && o.turned(r.server) && v.Changed(KubeletCredential) == nil:
+	case joining && o.turned(r.server) && !replacesCredential(v):
 		c.Action, c.Reason, c.Disruption, c.Fields = reconcile.Wait, reconcile.Missing, reconcile.NoDisruption, nil
 		c.Summary = "its own API server has to accept the kubelet before the bootstrap credential is removed"
 		return c, nil, nil
@@ -171,9 +171,10 @@ func (r *dirResource) Change(own reconcile.Observation, _ reconcile.View) (*reco
 	switch {
 	case o.Denied || o.Kind == host.Dir:
 		return nil, nil, nil // what is in it says more
+	case o.Blocked != "":
+		return nil, unexpected(r.Address(), o.Blocked), nil
 	case o.Exists():
-		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
-			Seen: "is no directory", Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+		return nil, unexpected(r.Address(), "is no directory"), nil
 	}
 	return &reconcile.Change{Address: r.Address(), Action: reconcile.Create, Reason: reconcile.Missing, Summary: "does not exist",
 		Disruption: reconcile.NoDisruption}, nil, nil

@@ -2,6 +2,7 @@ package node
 
 import (
 	"cmp"
+	"io/fs"
 	"slices"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
@@ -71,7 +72,13 @@ func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, sta
 		return append(out, controlPlane...), findings, nil
 	}
 	bootstrap := FileAddress(BootstrapKubeconfigPath)
-	unit := &dropInResource{content: dropIn(cmp.Or(facts.KubeletPath, "/usr/bin/kubelet")), files: p.Files}
+	owner := func(mode fs.FileMode) Owner {
+		if o.AnyOwner {
+			return Owner{UID: -1, GID: -1, Mode: mode}
+		}
+		return Owner{Mode: mode}
+	}
+	unit := &dropInResource{content: dropIn(cmp.Or(facts.KubeletPath, "/usr/bin/kubelet")), owner: owner(dropInMode), files: p.Files}
 	service := &serviceResource{
 		nodeName:     d.NodeName,
 		restartFiles: append(restart, DropInPath),
@@ -87,6 +94,7 @@ func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, sta
 		serial:    o.Serial,
 		bootstrap: len(state.Bootstrap) > 0,
 		timeout:   cfg.Timeouts.TLSBootstrap,
+		owner:     owner(credentialMode),
 		ports:     p,
 		after:     []reconcile.Address{KubeletService},
 	}
@@ -100,7 +108,7 @@ func Resources(d *Desired, cp *ControlPlane, cfg *kubeadm.JoinConfiguration, sta
 		after:     []reconcile.Address{KubeletCredential},
 		last:      nodeObservation{seen: state.NodeSeen, info: state.Node},
 	}
-	transient := &transientFile{content: state.Bootstrap, tokenID: state.TokenID, files: p.Files}
+	transient := &transientFile{content: state.Bootstrap, tokenID: state.TokenID, owner: owner(credentialMode), files: p.Files}
 	out = append(out, unit, transient)
 	marker := p.Marker
 	if cp != nil {

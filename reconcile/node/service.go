@@ -1,9 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -36,6 +39,9 @@ func (r *serviceResource) After() []reconcile.Address { return r.after }
 type serviceObservation struct {
 	host.ServiceState
 	uptime time.Duration
+	// args are those that the process got by way of KubeletFlagsPath, if known.
+	args  []string
+	known bool
 }
 
 func (r *serviceResource) Observe(ctx context.Context) (reconcile.Observation, error) {
@@ -44,7 +50,39 @@ func (r *serviceResource) Observe(ctx context.Context) (reconcile.Observation, e
 	if !st.StartedAt.IsZero() {
 		o.uptime = r.ports.Now().Sub(st.StartedAt)
 	}
+	if err == nil && st.Active {
+		o.args, o.known = r.startedWith(st)
+	}
 	return o, err
+}
+
+// startedWith are the arguments that the kubelet got from its environment file.
+// systemd hands it the file's variables, so that its own environment tells, where
+// nobody else sets the variable and the unit uses it; only root may read that.
+func (r *serviceResource) startedWith(st host.ServiceState) (args []string, known bool) {
+	if st.Manager != "systemd" || st.MainPID == 0 || !runsKubelet(st) || !strings.Contains(st.ExecStart, "$"+flagsVariable) ||
+		!slices.Contains(st.EnvironmentFiles, KubeletFlagsPath) {
+		return nil, false
+	}
+	for _, path := range st.EnvironmentFiles {
+		if path == KubeletFlagsPath {
+			continue
+		}
+		o := observeFile(r.ports.Files, path)
+		if strings.ContainsAny(path, "*?[") || o.state.Denied || o.problem != "" || bytes.Contains(o.content, []byte(flagsVariable)) {
+			return nil, false
+		}
+	}
+	environment := observeFile(r.ports.Files, fmt.Sprintf("/proc/%d/environ", st.MainPID))
+	if environment.state.Denied || environment.problem != "" {
+		return nil, false
+	}
+	for entry := range bytes.SplitSeq(environment.content, []byte{0}) {
+		if value, ok := bytes.CutPrefix(entry, []byte(flagsVariable+"=")); ok {
+			return strings.Fields(string(value)), true
+		}
+	}
+	return nil, false
 }
 
 // registrationGrace is how long a kubelet that just started may take to
@@ -104,8 +142,13 @@ func (r *serviceResource) Change(own reconcile.Observation, v reconcile.View) (*
 			c.Summary = "runs since before " + path + " was written"
 			break
 		}
+		if differing := otherArgs(st, v); len(differing) > 0 {
+			c.Action, c.Reason, c.Disruption = reconcile.Restart, reconcile.Drift, reconcile.KubeletRestart
+			c.Summary, c.Fields = "runs with other arguments than those of "+KubeletFlagsPath, append(c.Fields, differing...)
+			break
+		}
 		if len(c.Fields) == 0 {
-			return nil, nil, nil
+			return nil, replacedSince(st.ServiceState, v), nil
 		}
 		c.Action, c.Reason, c.Summary = reconcile.Update, reconcile.Drift, "is not enabled to start at boot"
 	}
@@ -147,6 +190,38 @@ func (r *serviceResource) outdated(st host.ServiceState, v reconcile.View) strin
 	return ""
 }
 
+// otherArgs says in what the running kubelet's arguments differ from its file: an
+// older file that was moved back, say, looks as if it had always been there. What
+// systemd may read in another way than this package does is not judged.
+func otherArgs(st serviceObservation, v reconcile.View) []reconcile.Field {
+	o, ok := v.Observed(FileAddress(KubeletFlagsPath)).(fileObservation)
+	if !ok || !st.known || o.state.Denied || o.problem != "" || bytes.ContainsRune(o.content, '\\') {
+		return nil
+	}
+	args, _, err := parseFlags(o.content)
+	if err != nil || slices.ContainsFunc(args, func(a string) bool { return strings.ContainsFunc(a, breaksWords) }) {
+		return nil
+	}
+	fields, _, err := compareFlags([]byte(flagsVariable+"="+strings.Join(st.args, " ")+"\n"), o.content)
+	if err != nil {
+		return nil
+	}
+	return fields
+}
+
+// replacedSince remarks on a configuration that looks older than the kubelet's
+// process and got its place, or its mode, later. Which of the two cannot be seen, and
+// a mode is no reason to restart.
+func replacedSince(st host.ServiceState, v reconcile.View) []reconcile.Finding {
+	o, ok := v.Observed(FileAddress(KubeletConfigPath)).(fileObservation)
+	if !ok || !o.state.Exists() || st.StartedAt.IsZero() || !o.state.ChangeTime.After(st.StartedAt) {
+		return nil
+	}
+	return []reconcile.Finding{{Severity: reconcile.SeverityInfo, Name: "Advisory", Address: FileAddress(KubeletConfigPath),
+		Seen: "was put back, or got another mode or owner, since the kubelet started: whether the kubelet runs with this content cannot be seen",
+		Hint: "if somebody put an older file back, run `systemctl restart kubelet`"}}
+}
+
 func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v reconcile.View, say func(reconcile.Progress)) error {
 	for _, f := range c.Fields {
 		if f.Path == "enabled" {
@@ -158,7 +233,7 @@ func (r *serviceResource) Apply(ctx context.Context, c reconcile.Change, v recon
 	if c.Action == reconcile.Update {
 		return nil
 	}
-	if v.Changed(KubeletCredential) != nil || v.Changed(nodeAddress(r.nodeName)) != nil {
+	if replacesCredential(v) || v.Changed(nodeAddress(r.nodeName)) != nil {
 		// The certificate and the Node prove more, and come sooner.
 		return r.ports.Services.Restart(ctx, kubeletUnit)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/kubejoin/kubejoin/apis/kubeadm"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster"
@@ -223,5 +224,77 @@ func TestHealthIsNotWaitedForWhereMoreFollows(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// The time of a file can be set back, what the process got cannot.
+func TestKubeletRunsWithOtherArguments(t *testing.T) {
+	const unit = "/usr/bin/kubelet --kubeconfig=/k --config=/c $KUBELET_KUBEADM_ARGS $KUBELET_EXTRA_ARGS"
+	const extra = "/etc/default/kubelet"
+	restart := []change{{Address: KubeletService, Action: reconcile.Restart, Reason: reconcile.Drift, Disruption: reconcile.KubeletRestart}}
+	tests := map[string]struct {
+		edit func(*machine)
+		args string // of the process
+		want []change
+		says []reconcile.Field
+	}{
+		"the same":            {nil, "--v=2 --hostname-override=w1", nil, nil},
+		"other white space":   {nil, " --v=2  --hostname-override=w1 ", nil, nil},
+		"a legacy one":        {nil, "--v=2 --pod-infra-container-image=pause --hostname-override=w1", nil, nil},
+		"another value":       {nil, "--v=9 --hostname-override=w1", restart, []reconcile.Field{{Path: "--v", Before: "--v=9", After: "--v=2"}}},
+		"one more":            {nil, "--v=2 --hostname-override=w1 --x=y", restart, []reconcile.Field{{Path: "--x", Before: "--x=y"}}},
+		"none":                {nil, "", restart, []reconcile.Field{{Path: "--hostname-override", After: "--hostname-override=w1"}, {Path: "--v", After: "--v=2"}}},
+		"a secret":            {nil, "--v=2 --hostname-override=w1 --manifest-url-header=a:" + secretToken, restart, []reconcile.Field{{Path: "--manifest-url-header", Before: reconcile.Mask([]byte("--manifest-url-header=a:" + secretToken))}}},
+		"another init system": {func(m *machine) { m.services.state.Manager = "openrc" }, "--v=9", nil, nil},
+		"a wrapper": {func(m *machine) {
+			m.services.state.ExecStart = "/bin/start-it $KUBELET_KUBEADM_ARGS --kubeconfig=/k --config=/c "
+		}, "--v=9", nil, nil},
+		"not used":            {func(m *machine) { m.services.state.ExecStart = "/usr/bin/kubelet --kubeconfig=/k --config=/c --v=9" }, "--v=9", nil, nil},
+		"set by another file": {func(m *machine) { m.write(extra, "KUBELET_KUBEADM_ARGS=--v=9\n") }, "--v=9", nil, nil},
+		"another file":        {func(m *machine) { m.write(extra, "KUBELET_EXTRA_ARGS=--v=9\n") }, "--v=9", restart, []reconcile.Field{{Path: "--hostname-override", After: "--hostname-override=w1"}, {Path: "--v", Before: "--v=9", After: "--v=2"}}},
+		"files by a pattern":  {func(m *machine) { m.services.state.EnvironmentFiles = []string{KubeletFlagsPath, "/etc/kubelet.d/*"} }, "--v=9", nil, nil},
+		"may not be read":     {func(m *machine) { m.files.denied = map[string]bool{"/proc/42/environ": true} }, "--v=9", nil, nil},
+		"the process is gone": {func(m *machine) { m.services.state.MainPID = 43 }, "--v=9", nil, nil},
+		"white space within":  {func(m *machine) { m.in.Config.NodeRegistration.KubeletExtraArgs[0].Value = `a b` }, "--v=a b --hostname-override=w1", nil, nil},
+		"quotes":              {func(m *machine) { m.in.Config.NodeRegistration.KubeletExtraArgs[0].Value = `"` }, "--v=", nil, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			m := fresh(t)
+			m.in.Config.NodeRegistration.Name = "w1"
+			m.in.Facts.Hostname = "machine"
+			m.in.Config.NodeRegistration.KubeletExtraArgs = []kubeadm.Arg{{Name: "v", Value: "2"}, {Name: "hostname-override", Value: "w1"}}
+			m.services.state.ExecStart, m.services.state.EnvironmentFiles = unit, []string{KubeletFlagsPath, extra}
+			m.services.state.MainPID = 42
+			if tt.edit != nil {
+				tt.edit(m)
+			}
+			state := m.services.state
+			m.apply()
+			state.Active, state.State, state.StartedAt = true, "active/running", time.Now().Add(time.Hour)
+			m.services.state = state
+			m.setCredential(m.own())
+			m.in.Cluster.Bootstrap, m.in.Cluster.TokenID, m.in.Cluster.Node, m.options.FilesOnly = nil, "", m.nodeInfo(), false
+			m.write("/proc/42/environ", "PATH=/bin\x00KUBELET_KUBEADM_ARGS="+tt.args+"\x00LANG=C\x00")
+			c := m.plan()
+			if diff := cmp.Diff(tt.want, changesOf(c)); diff != "" {
+				t.Fatalf("%s\n%+v", diff, c.Changes)
+			}
+			if len(c.Changes) > 0 {
+				if diff := cmp.Diff(tt.says, c.Changes[0].Fields); diff != "" {
+					t.Error(diff)
+				}
+			}
+		})
+	}
+}
+
+// What nobody can tell is said, and is no reason to restart.
+func TestConfigPutBack(t *testing.T) {
+	m := joined(t)
+	m.services.state.StartedAt = m.filesWritten(-time.Minute)
+	c := m.plan()
+	if len(c.Changes) > 0 || len(c.Findings) != 1 || c.Findings[0].Severity != reconcile.SeverityInfo || c.Findings[0].Address != FileAddress(KubeletConfigPath) {
+		t.Errorf("%+v", c)
 	}
 }

@@ -137,7 +137,7 @@ func (r *sharedResource) Change(own reconcile.Observation, _ reconcile.View) (*r
 		return nil, append(findings, notCompared(r.Address(), "what belongs to it may not be read by this user", "run as root to compare it")), nil
 	}
 	if !o.state.Exists() {
-		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, "does not exist"
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, o.missing()
 		if r.want.Origin == pki.Derived {
 			c.Summary += "; is derived from sa.key"
 		}
@@ -173,8 +173,7 @@ func unusable(a reconcile.Address, o fileObservation) []reconcile.Finding {
 	case o.state.Denied:
 		return []reconcile.Finding{notCompared(a, "this user may not read it", "run as root to compare it")}
 	case o.problem != "":
-		return []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: a,
-			Seen: o.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}
+		return unexpected(a, o.problem)
 	}
 	return nil
 }

@@ -198,10 +198,9 @@ func (r *staticPodResource) Change(own reconcile.Observation, v reconcile.View) 
 	case o.file.state.Denied:
 		return nil, []reconcile.Finding{notCompared(r.Address(), "this user may not read it", "run as root to compare it")}, nil
 	case o.file.problem != "":
-		return nil, []reconcile.Finding{{Severity: reconcile.SeverityError, Name: "UnexpectedFile", Address: r.Address(),
-			Seen: o.file.problem, Hint: "move it away; kubejoin does not remove what it did not make"}}, nil
+		return nil, unexpected(r.Address(), o.file.problem), nil
 	case !o.file.state.Exists():
-		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, r.Path+" does not exist"
+		c.Action, c.Reason, c.Summary = reconcile.Create, reconcile.Missing, r.Path+" "+o.file.missing()
 		c.Diff = manifestDiff(r.Path, nil, r.Want)
 		return &c, nil, nil
 	}

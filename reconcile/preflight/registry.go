@@ -282,7 +282,7 @@ func Checks() []Check {
 			Hint:    "have a new one signed by the external CA and put it here"},
 		{Name: "UnexpectedFile", Role: Every, Severity: fatal, Plan: true,
 			Meaning: "what is at the path of a managed file is a file",
-			Why:     "a directory or device is not replaced",
+			Why:     "a directory or device is not replaced, and nothing can be made where links lead to each other",
 			Hint:    "move it away"},
 		{Name: "NotManaged", Role: ControlPlane, Severity: fatal, Plan: true,
 			Meaning: "the static pods that the phases asked for wait for have manifests",

@@ -149,6 +149,7 @@ func Open(ctx context.Context, o Options) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
+	findings = append(findings, node.ExpiredCA(cfg.CACertPath, state.CA, time.Now())...)
 	controlPlane, more, err := r.controlPlane(ctx, cfg, state, facts, patches)
 	if err != nil {
 		return nil, err
