@@ -172,6 +172,7 @@ func diff(name string, parts []migrate.Part) string {
 	var before, after bytes.Buffer
 	for i, p := range parts {
 		same := bytes.Equal(p.Before, p.After)
+		shownBefore, shownAfter := p.Shown()
 		mark := func(to *bytes.Buffer, text []byte) {
 			line := 0
 			for text := range bytes.Lines(text) {
@@ -186,8 +187,8 @@ func diff(name string, parts []migrate.Part) string {
 				fmt.Fprintf(to, "\x00%d.%d\n", i, line)
 			}
 		}
-		mark(&before, p.Before)
-		mark(&after, p.After)
+		mark(&before, shownBefore)
+		mark(&after, shownAfter)
 	}
 	hunks := textdiff.Diff(name, before.Bytes(), name, after.Bytes())
 	_, hunks, _ = bytes.Cut(hunks, []byte("\n")) // the command line

@@ -74,7 +74,11 @@ type Result struct {
 }
 
 // Part is the text around one document, before and after.
-type Part struct{ Before, After []byte }
+type Part struct {
+	Before, After []byte
+	// Ours says that the document is one of kubeadm's.
+	Ours bool
+}
 
 // Version reads the name of a version, "v1beta4" or "kubeadm.k8s.io/v1beta4". The
 // error is of class fault.InvalidConfig.
@@ -235,7 +239,7 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 			text = slices.Concat(text, []byte(p.appended))
 		}
 		out.Write(text)
-		result.Parts = append(result.Parts, Part{chunks[i].text, text})
+		result.Parts = append(result.Parts, Part{chunks[i].text, text, ours[i]})
 		if d := p.document; d != nil {
 			result.Changes = append(result.Changes, d.changes...)
 			result.Losses = append(result.Losses, d.losses...)

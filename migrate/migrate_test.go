@@ -282,3 +282,40 @@ func TestNoSecretInReports(t *testing.T) {
 		}
 	}
 }
+
+// TestShown: what hides a secret goes by its field, whatever it looks like, and the
+// lines stay.
+func TestShown(t *testing.T) {
+	const join = v3 + "JoinConfiguration\n"
+	for name, tt := range map[string]struct{ in, want string }{
+		"token": {"discovery: {bootstrapToken: {token: 'abcdef.q7w8e9r0t1y2u3i4', x: y}}\n",
+			"discovery: {bootstrapToken: {token: abcdef.(sensitive), x: y}}\n"},
+		"mistyped token":  {"discovery:\n  tlsBootstrapToken: \"abcdef.Q7W8E9\" # c\n", "discovery:\n  tlsBootstrapToken: (sensitive) # c\n"},
+		"folded token":    {"token: \"abcdef.\\\n  q7w8e9r0t1y2u3i4\"\nx: y\n", "token: (sensitive)\n  (sensitive)\nx: y\n"},
+		"block token":     {"token: >-\n  abcdef.q7w8e9r0t1y2u3i4\nx: y\n", "token: (sensitive)\n  (sensitive)\nx: y\n"},
+		"CRLF":            {"token: |\r\n  q7w8\r\n  e9\r\nx: y\r\n", "token: (sensitive)\r\n  (sensitive)\r\n  (sensitive)\r\nx: y\r\n"},
+		"tokens of init":  {"bootstrapTokens: [{token: q7w8}, {groups: [], token: e9}]\n", "bootstrapTokens: [{token: (sensitive)}, {groups: [], token: (sensitive)}]\n"},
+		"certificate key": {"controlPlane:\n  certificateKey: &k 0q7w8\n", "controlPlane:\n  certificateKey: &k (sensitive)\n"},
+		"alias":           {"x: &t q7w8\ntoken: *t\n", "x: &t (sensitive)\ntoken: *t\n"},
+		"merge key":       {"x: &t {token: q7w8}\nbootstrapToken: {<<: *t}\n", "x: &t {token: (sensitive)}\nbootstrapToken: {<<: *t}\n"},
+		"wrong type":      {"token: [q7w8, {a: e9}]\n", "token: [(sensitive), {(sensitive): (sensitive)}]\n"},
+		"nothing there":   {"token:\ncertificateKey: ''\n", "token:\ncertificateKey: ''\n"},
+		"URL":             {"kubeConfigPath: \"https://q7w8:e9@h:1/q7w8?tok=e9#q7w8\"\n", "kubeConfigPath: https://h:1/(sensitive)\n"},
+		"no URL":          {"kubeConfigPath: 'http:q7w8@e9'\n", "kubeConfigPath: (sensitive)\n"},
+		"file":            {"kubeConfigPath: \"/etc/x.conf\"\n", "kubeConfigPath: \"/etc/x.conf\"\n"},
+		"new document":    {"---\n" + v4 + "InitConfiguration\ncertificateKey: q7w8\n", "---\n" + v4 + "InitConfiguration\ncertificateKey: (sensitive)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := Part{Before: []byte(join), After: []byte(join + tt.in), Ours: true}.Shown()
+			if diff := cmp.Diff(join, string(before)) + cmp.Diff(join+tt.want, string(after)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	secret := "--- # q7w8\n\n# q7w8\nstringData: {password: e9}\n...\n"
+	before, after := Part{Before: []byte(secret), After: []byte("# " + secret[:3] + secret[10:])}.Shown()
+	if diff := cmp.Diff("---\n\n(not shown)\n(not shown)\n...\n", string(before)) +
+		cmp.Diff("# ---\n\n(not shown)\n(not shown)\n...\n", string(after)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
