@@ -150,7 +150,13 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 	}
 	names := map[string]bool{}
 	ok = true
-	for _, item := range args.Content {
+	m := measure{source: d.src}
+	dash := s.body // of the item; the next one is what comes behind its end
+	var above []string
+	for i, item := range args.Content {
+		if i > 0 {
+			dash = m.skipSpace(d.spans[args.Content[i-1]].end)
+		}
 		if mergeMethod, _ := get(item, "mergeMethod"); mergeMethod != nil {
 			return nil, nil, false // waits, or is reported as lost
 		}
@@ -189,17 +195,21 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 		}
 		entries = append(entries, name, value)
 		e := edit{start: d.spans[item].start, end: d.spans[item].end, text: text}
-		notes := d.commentsInside(item)
+		if !isFlow(args) {
+			e.start = dash
+		}
+		if v, written := d.spans[value]; written && value.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 && v.end < e.end {
+			e.end = d.src.lineEnd(e.end) // a comment behind the name would be text behind the value
+		}
+		// What is written as it is keeps its comments; the others go above.
+		notes := d.comments(e.start, e.end, item)
+		if v, written := d.spans[value]; written {
+			notes = append(d.comments(e.start, v.start, item), d.comments(v.end, e.end, item)...)
+		}
 		if isFlow(args) {
-			if len(notes) > 0 {
-				d.byHand(item, h.path, "there is a comment inside")
-				return nil, nil, false
-			}
+			above = append(above, notes...)
 			edits = append(edits, e)
 			continue
-		}
-		for e.start--; e.start > s.body && d.src.text[e.start] != '-'; {
-			e.start--
 		}
 		indent := d.src.before(e.start)
 		if strings.Trim(indent, " ") != "" {
@@ -212,21 +222,8 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 		}
 		edits = append(edits, e)
 	}
-	return edits, entries, ok
-}
-
-// commentsInside are the comments inside of an item, before what is written last.
-func (d *document) commentsInside(item *yaml.Node) []string {
-	var notes []string
-	at := d.spans[item].start
-	for _, child := range item.Content {
-		s := d.spans[child]
-		for _, line := range strings.FieldsFunc(string(d.src.text[at:max(at, s.start)]), func(r rune) bool { return r == '\n' || r == '\r' }) {
-			if _, note, found := strings.Cut(line, "#"); found {
-				notes = append(notes, "#"+note)
-			}
-		}
-		at = max(at, s.end)
+	if more, placed := d.above(h.key, h.path, above); ok && placed {
+		return append(edits, more...), entries, true
 	}
-	return notes
+	return nil, nil, false
 }

@@ -218,7 +218,11 @@ func (d *document) timeoutsDown() {
 		}
 		key := h.key
 		if timeouts.Kind == yaml.MappingNode && len(timeouts.Content) == 0 { // perhaps because all was moved
-			if edits, ok := d.cut(h, ""); ok && d.add(edits...) {
+			if d.hasComments(h) {
+				if d.commentOut(h, "there is no timeouts before v1beta4") {
+					d.changed(key, h.path, "nothing is left in it; it is left as a comment, for the comments at it")
+				}
+			} else if edits, ok := d.cut(h); ok && d.add(edits...) {
 				d.drop(h)
 			}
 			return
