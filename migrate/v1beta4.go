@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -50,7 +51,17 @@ func (d *document) move(h hit, top, leaf, after string) {
 		return
 	}
 	more, grow, ok := d.put(top, leaf, m, after)
-	if ok && d.add(append(edits, more...)...) {
+	if !ok {
+		return
+	}
+	place := more[len(more)-1].start
+	for _, alias := range d.aliases[h.written] {
+		if d.spans[alias].start < place {
+			d.byHand(alias, h.path, fmt.Sprintf("the alias *%s would be before what it refers to, which goes to %s.%s", Redact(alias.Value), top, leaf))
+			return
+		}
+	}
+	if d.add(append(edits, more...)...) {
 		d.drop(h)
 		grow()
 		d.changed(key, h.path, "moved to %s.%s", top, leaf)
