@@ -196,8 +196,8 @@ func imagePullPolicy(value corev1.PullPolicy, at *field.Path) field.ErrorList {
 }
 
 func criSocket(value string, at *field.Path) field.ErrorList {
-	socket, isUnix := strings.CutPrefix(value, "unix://")
-	if !isUnix || !path.IsAbs(socket) || path.Clean(socket) == "/" {
+	socket, isPath := strings.CutPrefix(kubeadm.SocketURL(value), "unix:///")
+	if !isPath || path.IsAbs(value) || path.Clean("/"+socket) == "/" {
 		return field.ErrorList{field.Invalid(at, value, `must be an absolute path with the scheme unix, such as "`+kubeadm.DefaultCRISocket+`"`)}
 	}
 	return nil
