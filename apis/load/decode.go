@@ -206,7 +206,11 @@ func (d *decoder) leaf(n *yaml.Node, into json.Unmarshaler, pos Position, path s
 	}
 	switch into.(type) {
 	case *metav1.Duration:
-		d.problems.add(pos, path, `expected a duration such as "4m0s" in quotes`+got, "")
+		message, hint := `expected a duration such as "4m0s" in quotes`+got, ""
+		if isString(n) {
+			message, hint = badDuration(n.Value)
+		}
+		d.problems.add(pos, path, message, hint)
 	case *metav1.Time:
 		d.problems.add(pos, path, `expected a time such as "2006-01-02T15:04:05Z"`+got, "")
 	default:

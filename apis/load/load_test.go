@@ -318,7 +318,7 @@ apiServer:
 		{strings.Replace(start, "v1beta4", "v2", 1), "unknown version kubeadm.k8s.io/v2 (supported: kubeadm.k8s.io/v1beta4, kubeadm.k8s.io/v1beta3, "},
 		{start + "apiServer: []\n", "kubeadm-config:3:12: apiServer: expected mapping, got list"},
 		{start + "featureGates: {A: 1}\n", "kubeadm-config:3:19: featureGates.A: expected boolean, got number"},
-		{start + "certificateValidityPeriod: 1y\n", `certificateValidityPeriod: expected a duration such as "4m0s" in quotes`},
+		{start + "certificateValidityPeriod: 1y\n", `certificateValidityPeriod: a duration has no unit longer than hours (did you mean "8760h"?)`},
 		{start + "apiServer: {extraEnvs: [{name: A, valueFrom: {resourceFieldRef: {divisor: x}}}]}\n", "divisor: cannot be read: quantities must match"},
 	} {
 		_, _, err := ClusterConfiguration("kubeadm-config", []byte(tt.data))
