@@ -87,7 +87,7 @@ func ReadLimited(r io.Reader, max int64) ([]byte, error) {
 func (l Local) WriteFile(path string, data []byte) error {
 	name, err := filepath.EvalSymlinks(l.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		name, err = l.path(path), nil
+		name, err = target(l.path(path))
 	}
 	if err != nil {
 		return cause(err)
@@ -104,6 +104,24 @@ func (l Local) WriteFile(path string, data []byte) error {
 		return cause(writeTo(name, data))
 	}
 	return cause(l.replace(name, data, info))
+}
+
+// target is where a link leads that leads to nothing yet; the name itself if it is
+// none.
+func target(name string) (string, error) {
+	for range maxLinks {
+		next, err := os.Readlink(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL): // no link: readlink(2)
+			return name, nil
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(next):
+			next = filepath.Join(filepath.Dir(name), next)
+		}
+		name = next
+	}
+	return "", unix.ELOOP
 }
 
 func writeTo(name string, data []byte) error {
