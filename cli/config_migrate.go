@@ -43,13 +43,14 @@ with unknown or duplicate fields, for example, or two documents of a kind.`,
 		Args: noArgs,
 	}
 	fs := c.Flags()
-	fs.StringVarP(&f.config, "config", "f", "", `file to migrate; "-" is standard input`)
-	fs.StringVar(&f.oldConfig, "old-config", "", "the same, as kubeadm calls it")
-	fs.StringVar(&f.newConfig, "new-config", "", `file to write (default: standard output, "-")`)
+	fs.VarP(&oneFile{name: &f.config}, "config", "f", `file to migrate; "-" is standard input`)
+	fs.Var(&oneFile{name: &f.oldConfig}, "old-config", "the same, as kubeadm calls it")
+	fs.Var(&oneFile{name: &f.newConfig}, "new-config", `file to write (default: standard output, "-")`)
 	fs.BoolVarP(&f.write, "write", "w", false, "write the file in place; it keeps its mode and owner")
 	fs.StringVar(&f.to, "to", migrate.Default, "version to migrate to: "+strings.Join(migrate.Versions(), ", "))
 	fs.BoolVar(&f.diff, "diff", false, "print the difference, with secrets hidden, instead of the file")
 	fs.SortFlags = false
+	withoutEffect(c, "allow-experimental-api")
 	c.RunE = func(c *cobra.Command, _ []string) error { return f.run(g, c) }
 	return c
 }

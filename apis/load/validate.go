@@ -99,20 +99,28 @@ type Reference struct {
 }
 
 // References are the files and directories that the documents name, except those
-// that only exist when the configuration is used.
+// that only exist when the configuration is used, and those whose names are wrong
+// themselves.
 func (f *File) References() []Reference {
 	var list []Reference
 	for i := range f.Documents {
 		doc := &f.Documents[i]
+		add := func(r Reference) {
+			r.document = doc
+			written := writtenAs(doc.APIVersion, r.Field, doc.argNames)
+			if r.Path != "" && !slices.ContainsFunc(doc.check(), func(v violation) bool { return v.Path == written }) {
+				list = append(list, r)
+			}
+		}
 		patches := func(field string, p *kubeadm.Patches) {
-			if p != nil && p.Directory != "" {
-				list = append(list, Reference{Field: field, Path: p.Directory, Patches: true, document: doc})
+			if p != nil {
+				add(Reference{Field: field, Path: p.Directory, Patches: true})
 			}
 		}
 		switch cfg := doc.Object.(type) {
 		case *kubeadm.JoinConfiguration:
-			if file := cfg.Discovery.File; file != nil && file.KubeConfigPath != "" && !strings.Contains(file.KubeConfigPath, "://") {
-				list = append(list, Reference{Field: "discovery.file.kubeConfigPath", Path: file.KubeConfigPath, document: doc})
+			if file := cfg.Discovery.File; file != nil && !strings.Contains(file.KubeConfigPath, "://") {
+				add(Reference{Field: "discovery.file.kubeConfigPath", Path: file.KubeConfigPath})
 			}
 			patches("patches.directory", cfg.Patches)
 		case *kubeadm.InitConfiguration:
