@@ -9,6 +9,7 @@ import (
 	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
+	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/migrate"
 	"github.com/kubejoin/kubejoin/reconcile"
@@ -111,7 +112,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	if report.Format(g.output) == report.JSON {
 		fields := map[string]any{
 			"file": name, "to": migrate.Group + "/" + to, "documents": result.Documents,
-			"changes": items(result.Changes), "losses": items(result.Losses),
+			"changes": items(result.Changes), "losses": items(result.Losses), "left": lefts(result.Left),
 		}
 		if f.diff {
 			fields["diff"] = difference
@@ -133,6 +134,9 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 func (f *migrateFlags) summarize(p *report.Printer, name, to string, result *migrate.Result) {
 	for _, change := range result.Changes {
 		p.Note(reconcile.SeverityInfo, "%s", change)
+	}
+	for _, left := range result.Left {
+		p.Note(reconcile.SeverityWarning, "%s", left)
 	}
 	for _, loss := range result.Losses {
 		p.Note(reconcile.SeverityWarning, "lost: %s", loss)
@@ -161,6 +165,14 @@ func items[T migrate.Change | migrate.Loss](list []T) []item {
 	for i, element := range list {
 		c := migrate.Change(element)
 		out[i] = item{c.Pos.Line, c.Pos.Column, c.Path, c.Text}
+	}
+	return out
+}
+
+func lefts(list []load.Problem) []item {
+	out := make([]item, len(list))
+	for i, p := range list {
+		out[i] = item{p.Pos.Line, p.Pos.Column, p.Path, p.Message}
 	}
 	return out
 }

@@ -69,6 +69,9 @@ type Result struct {
 	Documents int
 	Changes   []Change
 	Losses    []Loss
+	// Left says of documents that are none of any program, because they are broken
+	// or have no apiVersion, that they stay as they are.
+	Left []load.Problem
 	// Parts are the file cut between its documents, whoever they belong to.
 	Parts []Part
 }
@@ -130,6 +133,9 @@ type part struct {
 	appended string // a new document behind it
 }
 
+// maxLeft bounds the documents that are named because they stay as they are.
+const maxLeft = 20
+
 // Migrate rewrites all documents of the group kubeadm.k8s.io in data, which is
 // the content of the file name, to the version to. Going to a newer version always
 // works; what that has no place for is in Losses. Going to an older one is an
@@ -156,6 +162,9 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 		return nil, refuse("the configuration is larger than %d MiB", load.MaxBytes>>20)
 	}
 	if !utf8.Valid(data) {
+		if form := load.Form(name, 0, data); len(form) > 0 {
+			return nil, invalid(form[len(form)-1:])
+		}
 		return nil, refuse("not a text file in UTF-8")
 	}
 	mark := []byte("\ufeff")
@@ -180,11 +189,22 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 	var waiting []*part
 	var unread load.Problems
 	ours := make([]bool, len(chunks))
+	left := 0
 	for i, c := range chunks {
+		before := len(unread)
 		p := &part{chunk: c, document: identify(f, c, eol, &unread)}
 		parts[i] = p
 		d := p.document
 		if d == nil {
+			if len(unread) > before {
+				continue
+			}
+			if form := load.Form(name, c.line, c.text); len(form) > 0 {
+				if left++; left <= maxLeft {
+					form[0].Message = "left as it is: " + form[0].Message
+					result.Left = append(result.Left, form[0])
+				}
+			}
 			continue
 		}
 		ours[i] = true
@@ -200,6 +220,9 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 			p.document = nil
 			waiting = append(waiting, p)
 		}
+	}
+	if more := left - maxLeft; more > 0 {
+		result.Left = append(result.Left, load.Problem{Pos: load.Position{File: name}, Message: fmt.Sprintf("left as they are: %d more documents", more)})
 	}
 	if check != nil && result.Documents > 0 {
 		if found := check(name, chunks, ours); len(found) > 0 {

@@ -153,7 +153,11 @@ func TestRefused(t *testing.T) {
 	const join = v3 + "JoinConfiguration\n"
 	const cluster = v3 + "ClusterConfiguration\n"
 	for _, tt := range []struct{ name, in, want string }{
-		{"not UTF-8", "a: \xff", "in.yaml: not a text file in UTF-8"},
+		{"not UTF-8", "a: \xff", "in.yaml:1:4: not a text file: "},
+		{"UTF-16", "\xff\xfea\x00:\x00", "in.yaml: the file is UTF-16 text (save it as UTF-8)"},
+		{"control character", join + "x: y\n\x00a: b\n", "in.yaml:4:1: not a text file: control characters are not allowed"},
+		{"tab", "a: b\n---\n" + join + "nodeRegistration:\n\tname: x\n", "in.yaml:6:1: not valid YAML: a tab cannot be used for indentation (use spaces)"},
+		{"open bracket", "a: b\n---\n" + join + "x: [\ny: 1\n", "(it starts at line 5, column 4)"},
 		{"syntax", join + "a: b: c\n", "in.yaml:3:5: not valid YAML: mapping values"},
 		{"syntax in a later document", "---\na: b\n---\n" + join + "a: 'x\n", "in.yaml:7:1: not valid YAML: while scanning a quoted scalar"},
 		{"too deep", join + "a: " + strings.Repeat("[", 1000), "not valid YAML: "},
@@ -322,5 +326,39 @@ func TestShown(t *testing.T) {
 	if diff := cmp.Diff("---\n\n(not shown)\n(not shown)\n...\n", string(before)) +
 		cmp.Diff("# ---\n\n(not shown)\n(not shown)\n...\n", string(after)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestLeft: documents that nobody can read stay as they are, which is said.
+func TestLeft(t *testing.T) {
+	const broken = "foo: bar\n---\n- list\n--- # x\nscalar\n---\nnull\n---\n# only this\n---\na: [b\n---\nkind: JoinConfiguration # kubeadm.k8s.io\n---\n"
+	result, err := Migrate("in.yaml", []byte(broken+v3+"JoinConfiguration\n"), Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(broken+v4+"JoinConfiguration\n", string(result.Data)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	want := []string{
+		"in.yaml:1:1: left as it is: the document has no apiVersion and no kind (a",
+		"in.yaml:3:1: left as it is: expected a document with apiVersion and kind, got list",
+		"in.yaml:5:1: left as it is: expected a document with apiVersion and kind, got string",
+		"in.yaml:12:1: left as it is: not valid YAML: while parsing a flow sequence: did not find expected ',' or ']' (it starts at line 11, column 4)",
+		"in.yaml:13:1: left as it is: the document has no apiVersion (a",
+	}
+	if len(result.Left) != len(want) {
+		t.Fatalf("got %v", result.Left)
+	}
+	for i, p := range result.Left {
+		if !strings.HasPrefix(p.String(), want[i]) {
+			t.Errorf("got  %s\nwant %s", p, want[i])
+		}
+	}
+	result, err = Migrate("in.yaml", []byte(strings.Repeat("--- x\n", 25)), Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := result.Left[len(result.Left)-1].String(); len(result.Left) != maxLeft+1 || last != "in.yaml: left as they are: 5 more documents" {
+		t.Errorf("%d, the last is %s", len(result.Left), last)
 	}
 }
