@@ -95,6 +95,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	wrongType := func(want, hint string) {
+		if isTemplate(n) {
+			hint = notRendered
+		}
 		d.problems.add(pos, path, "expected "+want+", got "+describe(n), hint)
 	}
 	switch v.Kind() {
@@ -255,7 +258,11 @@ func (d *decoder) eachField(n *yaml.Node, path string, visit func(name, fieldPat
 		key := resolve(f.key)
 		pos := position(d.file, f.key)
 		if key.Kind != yaml.ScalarNode {
-			d.problems.add(pos, path, "the name of a field must be a word, not a "+describe(key), "")
+			hint := ""
+			if isTemplate(n) {
+				hint = notRendered
+			}
+			d.problems.add(pos, path, "the name of a field must be a word, not a "+describe(key), hint)
 			continue
 		}
 		fieldPath := child(path, key.Value)

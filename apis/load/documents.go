@@ -195,6 +195,11 @@ func syntaxProblem(before int, file string, data []byte, err error, problems *Pr
 			hint = fmt.Sprintf("it starts at line %d, column %d", before+context.Line, context.Column)
 		}
 	}
+	switch template := hasTemplate(data, pos.Line); {
+	case indentedWithTab(data, pos.Line):
+	case template, hint == "" && hasTemplate(data, loadErr.ContextMark.Line):
+		hint = notRendered
+	}
 	problems.add(pos, "", "not valid YAML: "+message, hint)
 }
 
@@ -325,6 +330,27 @@ func resolve(n *yaml.Node) *yaml.Node {
 		return n.Alias
 	}
 	return n
+}
+
+// notRendered is the hint on what other programs should have replaced.
+const notRendered = "this looks like a template that was not rendered"
+
+// isTemplate tells whether a value is what YAML makes of {{ name }}.
+func isTemplate(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 &&
+		n.Content[0].Kind == yaml.MappingNode && n.Content[0].Style&yaml.FlowStyle != 0
+}
+
+// hasTemplate tells whether a line has the braces of a template.
+func hasTemplate(data []byte, line int) bool {
+	line-- // from 0
+	for text := range bytes.Lines(data) {
+		if line == 0 {
+			return bytes.Contains(text, []byte("{{")) || bytes.Contains(text, []byte("{%"))
+		}
+		line--
+	}
+	return false
 }
 
 // describe names the type of a value without showing the value.

@@ -29,7 +29,9 @@ type Join struct {
 	argNames  map[string][]string
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
-	setter     func(fieldPath string) string
+	// name is that of the node as it was given, before the defaults; see asGiven.
+	name   string
+	setter func(fieldPath string) string
 }
 
 // Override changes a configuration after its static defaults are set, as flags of
@@ -48,6 +50,7 @@ func (o *Override) apply(join *Join, original *kubeadm.JoinConfiguration) {
 	}
 	o.Apply(join.Config)
 	join.setter = o.Setter
+	join.name = join.Config.NodeRegistration.Name
 	join.overridden = changes(reflect.ValueOf(original), reflect.ValueOf(join.Config), "")
 }
 
@@ -78,6 +81,7 @@ func JoinConfiguration(name string, data []byte, override *Override) (*Join, err
 		join.Notes = append(join.Notes, pos.String()+": controlPlane is null, so the machine joins as a worker; "+
 			`"controlPlane: {}" makes it a control plane`)
 	}
+	join.name = join.Config.NodeRegistration.Name
 	override.apply(join, kind.read(newDecoder(name), doc.root).(*kubeadm.JoinConfiguration))
 	return join, nil
 }
@@ -120,7 +124,7 @@ func nearest(positions map[string]Position, fieldPath string) (Position, bool) {
 // defaults must be set. The error is Problems of class InvalidConfig.
 func (j *Join) Validate() error {
 	var problems Problems
-	for _, e := range validation.JoinConfiguration(j.Config) {
+	for _, e := range asGiven(validation.JoinConfiguration(j.Config), j.name) {
 		pos, _ := j.Position(e.Field)
 		hint := ""
 		if j.positions != nil && j.isOverridden(e.Field) {

@@ -364,3 +364,41 @@ func FuzzJoinConfiguration(f *testing.F) {
 		}
 	})
 }
+
+// TestTemplates: what another program should have replaced is no riddle.
+func TestTemplates(t *testing.T) {
+	for in, want := range map[string]string{
+		"caCertPath: {{ path }}\n":                           "x.yaml:3:13: caCertPath: expected string, got mapping (this looks like a template that was not rendered)",
+		"nodeRegistration: {kubeletExtraArgs: {{ args }}}\n": "got mapping (this looks like a template that was not rendered)",
+		"controlPlane: {{ cp }}\n":                           "not a mapping (this looks like a template that was not rendered)",
+		"caCertPath: {{ path }}.crt\n":                       "not valid YAML: while parsing a block mapping: did not find expected key (this looks like a template that was not rendered)",
+		"{% if x %}\ncaCertPath: /x.crt\n":                   "cannot start any token (this looks like a template that was not rendered)",
+		"caCertPath: {a: b}\n":                               "got mapping",
+		"nodeRegistration: {kubeletExtraArgs: {v: '5'}}\n":   "got mapping (write a list of items with name, value)",
+		"nodeRegistration: {name: [}\n":                      "did not find expected node content",
+	} {
+		_, err := Load("x.yaml", []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n"+in))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: got  %v\nwant %s", in, err, want)
+		}
+	}
+}
+
+// TestNameAsGiven: an error has the name of the node as the file or flag has it, not
+// as the defaults make it.
+func TestNameAsGiven(t *testing.T) {
+	const file = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\nnodeRegistration: {name: Bad_Name}\n"
+	rename := &Override{Apply: func(c *kubeadm.JoinConfiguration) { c.NodeRegistration.Name = "Bad_Flag" }}
+	for want, override := range map[string]*Override{`"Bad_Name"`: nil, `"Bad_Flag"`: rename} {
+		join, err := JoinConfiguration("x.yaml", []byte(file), override)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kubeadm.SetDynamicDefaults(join.Config, kubeadm.Machine{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := join.Validate(); err == nil || !strings.Contains(err.Error(), "nodeRegistration.name: invalid value: "+want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}

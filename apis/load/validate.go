@@ -167,15 +167,17 @@ func (d *Document) check() []violation {
 	}
 	switch cfg := d.Object.(type) {
 	case *kubeadm.JoinConfiguration:
+		name := cfg.NodeRegistration.Name
 		cfg = convert.To[kubeadm.JoinConfiguration](cfg)
 		dynamic(cfg)
-		errs = validation.JoinConfiguration(cfg)
+		errs = asGiven(validation.JoinConfiguration(cfg), name)
 	case *kubeadm.InitConfiguration:
+		name := cfg.NodeRegistration.Name
 		cfg = convert.To[kubeadm.InitConfiguration](cfg)
 		join := &kubeadm.JoinConfiguration{NodeRegistration: cfg.NodeRegistration, ControlPlane: &kubeadm.JoinControlPlane{}}
 		dynamic(join)
 		cfg.NodeRegistration = join.NodeRegistration
-		errs = validation.InitConfiguration(cfg)
+		errs = asGiven(validation.InitConfiguration(cfg), name)
 	case *kubeadm.ClusterConfiguration:
 		errs = validation.ClusterConfiguration(cfg)
 	case *kubeadm.ResetConfiguration:
@@ -187,6 +189,17 @@ func (d *Document) check() []violation {
 		list = append(list, violation{d.problem(e.Field, lowerFirst(e.ErrorBody()), ""), e.Type == field.ErrorTypeRequired})
 	}
 	return list
+}
+
+// asGiven puts the name of the node into errors as it was given: the defaults make
+// it lower-case.
+func asGiven(errs field.ErrorList, name string) field.ErrorList {
+	for _, e := range errs {
+		if e.Field == "nodeRegistration.name" && e.Type == field.ErrorTypeInvalid && e.BadValue == strings.ToLower(strings.TrimSpace(name)) {
+			e.BadValue = name
+		}
+	}
+	return errs
 }
 
 func (d *Document) warnings() []validation.Warning {

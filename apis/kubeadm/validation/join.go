@@ -132,11 +132,21 @@ func endpoint(value string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if host == "" || strings.ContainsAny(host, " \t/@") {
 		errs = append(errs, field.Invalid(at, value, "the host must be a DNS name or an IP address"))
+	} else if numeric(host) && netutils.ParseIPSloppy(host) == nil {
+		errs = append(errs, field.Invalid(at, value, "the host looks like an IP address, and is none"))
 	}
 	if n, err := strconv.Atoi(port); err != nil || len(validation.IsValidPortNum(n)) > 0 {
 		errs = append(errs, field.Invalid(at, value, "the port must be a number from 1 to 65535"))
 	}
 	return errs
+}
+
+// numeric tells whether the last label of a host is a number, which makes it an
+// address to everybody: no top-level domain is one.
+func numeric(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	label := host[strings.LastIndexByte(host, '.')+1:]
+	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
 // kubeConfigPath never repeats an URL: a pre-signed one is a credential.
