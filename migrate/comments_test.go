@@ -22,6 +22,12 @@ func TestCommentsStay(t *testing.T) {
 	for seed := range uint64(1500) {
 		g := &generator{Rand: rand.New(rand.NewPCG(seed, 0))}
 		in, to := g.file()
+		if seed%5 == 0 {
+			in = strings.ReplaceAll(in, "\n", "\r\n")
+		}
+		if seed%7 == 0 {
+			in = strings.TrimRight(in, "\r\n")
+		}
 		result, err := lenient("in.yaml", []byte(in), to)
 		if err != nil {
 			checkError(t, err)
@@ -54,7 +60,7 @@ type generator struct {
 	out     strings.Builder
 }
 
-// field is one entry of a generated mapping; a value is a string, a []pair, or a
+// pair is one entry of a generated mapping; a value is a string, a []pair, or a
 // [][]pair.
 type pair struct {
 	name  string
