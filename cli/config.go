@@ -4,6 +4,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// withoutEffect adds flags of kubeadm's that its users have in their scripts: here
+// every version is read anyway.
+func withoutEffect(c *cobra.Command, names ...string) {
+	for _, name := range names {
+		c.Flags().Bool(name, false, "without effect: kubeadm has it")
+		_ = c.Flags().MarkHidden(name) // it is there
+	}
+}
+
 func newConfig(g *globals) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",

@@ -9,6 +9,7 @@ import (
 	textdiff "github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
 
+	"github.com/kubejoin/kubejoin/apis/load"
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/migrate"
 	"github.com/kubejoin/kubejoin/reconcile"
@@ -43,13 +44,14 @@ with unknown or duplicate fields, for example, or two documents of a kind.`,
 		Args: noArgs,
 	}
 	fs := c.Flags()
-	fs.StringVarP(&f.config, "config", "f", "", `file to migrate; "-" is standard input`)
-	fs.StringVar(&f.oldConfig, "old-config", "", "the same, as kubeadm calls it")
-	fs.StringVar(&f.newConfig, "new-config", "", `file to write (default: standard output, "-")`)
+	fs.VarP(&oneFile{name: &f.config}, "config", "f", `file to migrate; "-" is standard input`)
+	fs.Var(&oneFile{name: &f.oldConfig}, "old-config", "the same, as kubeadm calls it")
+	fs.Var(&oneFile{name: &f.newConfig}, "new-config", `file to write (default: standard output, "-")`)
 	fs.BoolVarP(&f.write, "write", "w", false, "write the file in place; it keeps its mode and owner")
 	fs.StringVar(&f.to, "to", migrate.Default, "version to migrate to: "+strings.Join(migrate.Versions(), ", "))
 	fs.BoolVar(&f.diff, "diff", false, "print the difference, with secrets hidden, instead of the file")
 	fs.SortFlags = false
+	withoutEffect(c, "allow-experimental-api")
 	c.RunE = func(c *cobra.Command, _ []string) error { return f.run(g, c) }
 	return c
 }
@@ -110,7 +112,7 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 	if report.Format(g.output) == report.JSON {
 		fields := map[string]any{
 			"file": name, "to": migrate.Group + "/" + to, "documents": result.Documents,
-			"changes": items(result.Changes), "losses": items(result.Losses),
+			"changes": items(result.Changes), "losses": items(result.Losses), "left": lefts(result.Left),
 		}
 		if f.diff {
 			fields["diff"] = difference
@@ -132,6 +134,9 @@ func (f *migrateFlags) run(g *globals, c *cobra.Command) error {
 func (f *migrateFlags) summarize(p *report.Printer, name, to string, result *migrate.Result) {
 	for _, change := range result.Changes {
 		p.Note(reconcile.SeverityInfo, "%s", change)
+	}
+	for _, left := range result.Left {
+		p.Note(reconcile.SeverityWarning, "%s", left)
 	}
 	for _, loss := range result.Losses {
 		p.Note(reconcile.SeverityWarning, "lost: %s", loss)
@@ -164,6 +169,14 @@ func items[T migrate.Change | migrate.Loss](list []T) []item {
 	return out
 }
 
+func lefts(list []load.Problem) []item {
+	out := make([]item, len(list))
+	for i, p := range list {
+		out[i] = item{p.Pos.Line, p.Pos.Column, p.Path, p.Message}
+	}
+	return out
+}
+
 // diff shows what changed, without secrets and without characters that drive a
 // terminal. Its time is linear but for a logarithm.
 func diff(name string, parts []migrate.Part) string {
@@ -172,6 +185,7 @@ func diff(name string, parts []migrate.Part) string {
 	var before, after bytes.Buffer
 	for i, p := range parts {
 		same := bytes.Equal(p.Before, p.After)
+		shownBefore, shownAfter := p.Shown()
 		mark := func(to *bytes.Buffer, text []byte) {
 			line := 0
 			for text := range bytes.Lines(text) {
@@ -186,8 +200,8 @@ func diff(name string, parts []migrate.Part) string {
 				fmt.Fprintf(to, "\x00%d.%d\n", i, line)
 			}
 		}
-		mark(&before, p.Before)
-		mark(&after, p.After)
+		mark(&before, shownBefore)
+		mark(&after, shownAfter)
 	}
 	hunks := textdiff.Diff(name, before.Bytes(), name, after.Bytes())
 	_, hunks, _ = bytes.Cut(hunks, []byte("\n")) // the command line

@@ -37,9 +37,9 @@ func TestDiffIsLinear(t *testing.T) {
 func TestDiffHides(t *testing.T) {
 	key := strings.Repeat("a1", 40)
 	got := diff("in\x1b.yaml", []migrate.Part{{
-		Before: []byte("a: b\r\nc: \x1b[1m\n"), After: []byte("a: b\nc: d\n" + key + "\ntoken: abcdef.0123456789abcdef\n"),
+		Before: []byte("a: b\r\nc: \u202e1m\n"), After: []byte("a: b\nc: d\n" + key + ": x\nd: abcdef.0123456789abcdef\n"), Ours: true,
 	}})
-	want := "--- in\uFFFD.yaml\n+++ in\uFFFD.yaml\n@@ -1,2 +1,4 @@\n a: b\n-c: \uFFFD[1m\n+c: d\n+(sensitive)\n+token: abcdef.(sensitive)\n"
+	want := "--- in\uFFFD.yaml\n+++ in\uFFFD.yaml\n@@ -1,2 +1,4 @@\n a: b\n-c: \uFFFD1m\n+c: d\n+(sensitive): x\n+d: abcdef.(sensitive)\n"
 	if got != want {
 		t.Errorf("got\n%q, want\n%q", got, want)
 	}

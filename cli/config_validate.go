@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"io/fs"
 	"path/filepath"
 
@@ -33,7 +34,8 @@ there is no network.`,
   kubejoin config validate -f - -o json < join.yaml`,
 		Args: noArgs,
 	}
-	c.Flags().StringVarP(&config, "config", "f", "", `file to look at; "-" is standard input`)
+	c.Flags().VarP(&oneFile{name: &config}, "config", "f", `file to look at; "-" is standard input`)
+	withoutEffect(c, "allow-experimental-api", "allow-deprecated-api")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if config == "" {
 			return fault.New(fault.InvalidConfig, "there is no configuration to look at").WithHint("give a file with -f join.yaml")
@@ -93,9 +95,12 @@ func lookAt(file *load.File, r load.Reference, local host.Local) {
 	} else {
 		_, err = local.ReadFile(r.Path, maxKubeconfig)
 	}
+	elsewhere := filepath.IsAbs(r.Path) && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission))
 	switch {
-	case err != nil && filepath.IsAbs(r.Path):
+	case elsewhere:
 		file.Warn(r.Place, "cannot be looked at here: "+err.Error(), "it has to be there when the configuration is used")
+	case err != nil && filepath.IsAbs(r.Path):
+		file.Fail(r.Place, err.Error(), "")
 	case err != nil:
 		file.Fail(r.Place, err.Error(), "the path starts at the configuration file")
 	case r.Patches:

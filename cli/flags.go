@@ -52,7 +52,7 @@ func addJoinFlags(c *cobra.Command) *joinFlags {
 	f := &joinFlags{cmd: c}
 	fs := c.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&f.config, "config", "f", "", `file with a JoinConfiguration; "-" is standard input`)
+	fs.VarP(&oneFile{name: &f.config}, "config", "f", `file with a JoinConfiguration; "-" is standard input`)
 	fs.StringVar(&f.rootfs, "rootfs", "", "directory that is the machine's root file system; all paths of the machine lie below it")
 	fs.StringVar(&f.nodeName, "node-name", "", "name of the Node (default: the hostname)")
 	fs.StringVar(&f.criSocket, "cri-socket", "", "socket of the container runtime (default: the one that answers)")

@@ -1,6 +1,8 @@
 package migrate
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -39,6 +41,10 @@ func scalar(value string) *yaml.Node {
 
 // argsToLists turns maps of arguments to lists, in the order of the file.
 func (d *document) argsToLists() {
+	if d.mergesOut() {
+		d.again = true // with the tree as it is then
+		return
+	}
 	d.each(argsPaths(d.kind), value, func(h hit) bool { return h.value().Kind == yaml.MappingNode }, func(h hit) {
 		args := h.value()
 		if !d.ready(args) || !d.ready(args.Content...) {
@@ -56,6 +62,179 @@ func (d *document) argsToLists() {
 	})
 }
 
+// argument names one for an error.
+func argument(key *yaml.Node) string { return fmt.Sprintf("the argument %q", Redact(key.Value)) }
+
+// notPlain says why a name cannot become the value of a field as it is written;
+// empty if it can.
+func notPlain(key *yaml.Node, written string) string {
+	switch {
+	case key.Kind == yaml.AliasNode:
+		return "the name of an argument is an alias"
+	case key.Kind != yaml.ScalarNode:
+		return "the name of an argument is not a word"
+	case key.Anchor != "":
+		return fmt.Sprintf("the name of %s has the anchor &%s", argument(key), Redact(key.Anchor))
+	case key.Style&yaml.TaggedStyle != 0:
+		return "the name of " + argument(key) + " has a tag"
+	case strings.ContainsAny(written, "\r\n"):
+		return "the name of " + argument(key) + " is not on one line"
+	}
+	return ""
+}
+
+// mergesOut writes out the merge keys in maps of arguments, which a list cannot
+// have. It tells whether there were any. The maps mean what they meant, whoever
+// uses them.
+func (d *document) mergesOut() bool {
+	found := false
+	seen := map[*yaml.Node]bool{}
+	for _, path := range argsPaths(d.kind) {
+		for _, h := range d.find(path) {
+			args := h.value()
+			if args.Kind != yaml.MappingNode || seen[args] {
+				continue
+			}
+			seen[args] = true
+			var merges []hit
+			for i := 0; i+1 < len(args.Content); i += 2 {
+				if isMerge(args.Content[i]) {
+					merges = append(merges, hit{parent: args, key: args.Content[i], written: args.Content[i+1], path: h.path})
+				}
+			}
+			switch {
+			case len(merges) > 1:
+				d.byHand(merges[1].key, h.path, "there is a second merge key")
+			case len(merges) == 1:
+				d.mergeOut(merges[0])
+			}
+			found = found || len(merges) > 0
+		}
+	}
+	return found
+}
+
+func (d *document) mergeOut(h hit) {
+	if !d.ready(h.parent.Content...) {
+		return
+	}
+	if d.usedOutside(h.key, h.written) {
+		d.byHand(h.key, h.path, "an alias elsewhere refers to what is merged")
+		return
+	}
+	entries, ok := d.effective(h.parent, h.path)
+	if !ok {
+		return
+	}
+	own := map[*yaml.Node]bool{}
+	for _, n := range h.parent.Content {
+		own[n] = true
+	}
+	var nodes []*yaml.Node
+	var texts []string
+	for _, e := range entries {
+		if own[e[0]] {
+			continue
+		}
+		key, value, text, ok := d.copied(h, e[0], e[1])
+		if !ok {
+			return
+		}
+		nodes, texts = append(nodes, key, value), append(texts, text)
+	}
+	var edits []edit
+	if len(nodes) == 0 {
+		edits, ok = d.cut(h)
+	} else {
+		edits, ok = d.replaced(h, texts)
+	}
+	if ok && d.add(edits...) {
+		i := h.index()
+		h.parent.Content = slices.Concat(h.parent.Content[:i], nodes, h.parent.Content[i+2:])
+		d.changed(h.key, h.path, "what the merge key stands for is written out, as a list has no such key")
+	}
+}
+
+// replaced gives the edits that write entries in the place of another one, with its
+// comments.
+func (d *document) replaced(h hit, texts []string) (edits []edit, ok bool) {
+	start, end := d.spans[h.key].start, max(d.spans[h.written].end, d.spans[h.key].end)
+	comments := d.comments(start, end, h.key, h.written)
+	if isFlow(h.parent) {
+		edits, ok = d.above(h.key, h.path, comments)
+		return append(edits, edit{start, end, strings.Join(texts, ", ")}), ok
+	}
+	margin := d.src.before(start)
+	if strings.Trim(margin, " ") != "" {
+		d.byHand(h.key, h.path, "the merge key is not on a line of its own")
+		return nil, false
+	}
+	return []edit{{start, end, strings.Join(append(comments, texts...), d.eol+margin)}}, true
+}
+
+// effective are the entries of a mapping and of what it merges, without those that
+// others override.
+func (d *document) effective(n *yaml.Node, path string) (entries [][2]*yaml.Node, ok bool) {
+	taken := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if !isMerge(n.Content[i]) {
+			taken[n.Content[i].Value] = true
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if !isMerge(key) {
+			entries = append(entries, [2]*yaml.Node{key, value})
+			continue
+		}
+		sources := []*yaml.Node{value}
+		if list := resolve(value); list.Kind == yaml.SequenceNode {
+			sources = list.Content
+		}
+		for _, source := range sources {
+			source = resolve(source)
+			if d.walked += 1 + len(source.Content); source.Kind != yaml.MappingNode || d.walked > maxWalked {
+				d.byHand(key, path, "the merge key does not stand for a mapping, or for too much")
+				return nil, false
+			}
+			merged, ok := d.effective(source, path)
+			if !ok {
+				return nil, false
+			}
+			for _, e := range merged {
+				if !taken[e[0].Value] {
+					taken[e[0].Value] = true
+					entries = append(entries, e)
+				}
+			}
+		}
+	}
+	return entries, true
+}
+
+// copied is an entry as it is written in another mapping, without its anchors.
+func (d *document) copied(h hit, key, value *yaml.Node) (k, v *yaml.Node, text string, ok bool) {
+	if !d.ready(key, value) {
+		return nil, nil, "", false
+	}
+	s := d.spans[value]
+	name, raw := strings.TrimSpace(d.raw(key)), string(d.src.text[s.body:s.end])
+	switch why := notPlain(key, name); {
+	case why != "":
+		d.byHand(h.key, h.path, "it merges what has no copy: "+why)
+		return nil, nil, "", false
+	case value.Kind == yaml.MappingNode || value.Kind == yaml.SequenceNode || value.Style&yaml.TaggedStyle != 0 || strings.ContainsAny(raw, "\r\n"):
+		d.byHand(h.key, h.path, "it merges "+argument(key)+", the value of which is not on one line, or has a tag")
+		return nil, nil, "", false
+	}
+	if isFlow(h.parent) && value.Style == 0 && value.ShortTag() == "!!str" && strings.ContainsAny(raw, ",[]{}") {
+		raw = "'" + strings.ReplaceAll(raw, "'", "''") + "'" // it stood where these are letters
+	}
+	named, copied := *key, *value
+	copied.Anchor = ""
+	return &named, &copied, name + ": " + raw, true
+}
+
 func (d *document) listItems(path string, args *yaml.Node) (edits []edit, items []*yaml.Node, ok bool) {
 	s := d.spans[args]
 	if isFlow(args) {
@@ -70,8 +249,8 @@ func (d *document) listItems(path string, args *yaml.Node) (edits []edit, items 
 		case isMerge(key):
 			d.byHand(key, path, "a merge key has no place in a list")
 			return nil, nil, false
-		case key.Kind != yaml.ScalarNode || strings.ContainsAny(name, "\r\n") || key.Anchor != "" || key.Style&yaml.TaggedStyle != 0:
-			d.byHand(key, path, "the name of an argument is not plain")
+		case notPlain(key, name) != "":
+			d.byHand(key, path, notPlain(key, name))
 			return nil, nil, false
 		}
 		named := *key
@@ -96,7 +275,7 @@ func (d *document) listItems(path string, args *yaml.Node) (edits []edit, items 
 			continue
 		}
 		if !found || strings.TrimLeft(d.src.before(k.start), " ") != "" {
-			d.byHand(key, path, "the argument is not written as name: value on a line of its own")
+			d.byHand(key, path, argument(key)+" is not written as name: value on a line of its own")
 			return nil, nil, false
 		}
 		edits = append(edits, edit{k.start, colon, "- name: " + name + d.eol + d.src.before(k.start) + "  value:"})
@@ -150,7 +329,13 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 	}
 	names := map[string]bool{}
 	ok = true
-	for _, item := range args.Content {
+	m := measure{source: d.src}
+	dash := s.body // of the item; the next one is what comes behind its end
+	var above []string
+	for i, item := range args.Content {
+		if i > 0 {
+			dash = m.skipSpace(d.spans[args.Content[i-1]].end)
+		}
 		if mergeMethod, _ := get(item, "mergeMethod"); mergeMethod != nil {
 			return nil, nil, false // waits, or is reported as lost
 		}
@@ -189,17 +374,21 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 		}
 		entries = append(entries, name, value)
 		e := edit{start: d.spans[item].start, end: d.spans[item].end, text: text}
-		notes := d.commentsInside(item)
+		if !isFlow(args) {
+			e.start = dash
+		}
+		if v, written := d.spans[value]; written && value.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 && v.end < e.end {
+			e.end = d.src.lineEnd(e.end) // a comment behind the name would be text behind the value
+		}
+		// What is written as it is keeps its comments; the others go above.
+		notes := d.comments(e.start, e.end, item)
+		if v, written := d.spans[value]; written {
+			notes = append(d.comments(e.start, v.start, item), d.comments(v.end, e.end, item)...)
+		}
 		if isFlow(args) {
-			if len(notes) > 0 {
-				d.byHand(item, h.path, "there is a comment inside")
-				return nil, nil, false
-			}
+			above = append(above, notes...)
 			edits = append(edits, e)
 			continue
-		}
-		for e.start--; e.start > s.body && d.src.text[e.start] != '-'; {
-			e.start--
 		}
 		indent := d.src.before(e.start)
 		if strings.Trim(indent, " ") != "" {
@@ -212,21 +401,8 @@ func (d *document) mapEntries(h hit, args *yaml.Node) (edits []edit, entries []*
 		}
 		edits = append(edits, e)
 	}
-	return edits, entries, ok
-}
-
-// commentsInside are the comments inside of an item, before what is written last.
-func (d *document) commentsInside(item *yaml.Node) []string {
-	var notes []string
-	at := d.spans[item].start
-	for _, child := range item.Content {
-		s := d.spans[child]
-		for _, line := range strings.FieldsFunc(string(d.src.text[at:max(at, s.start)]), func(r rune) bool { return r == '\n' || r == '\r' }) {
-			if _, note, found := strings.Cut(line, "#"); found {
-				notes = append(notes, "#"+note)
-			}
-		}
-		at = max(at, s.end)
+	if more, placed := d.above(h.key, h.path, above); ok && placed {
+		return append(edits, more...), entries, true
 	}
-	return notes
+	return nil, nil, false
 }

@@ -3,7 +3,6 @@ package migrate
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"unicode/utf8"
 
@@ -145,18 +144,10 @@ func parse(file string, c chunk) (*yaml.Node, *load.Problem) {
 		}
 	}
 	if !errors.Is(err, io.EOF) {
-		_, p := problem("not valid YAML: " + Redact(err.Error()))
-		var loadErr *yaml.LoadError
-		if errors.As(err, &loadErr) {
-			p.Message = "not valid YAML: " + Redact(loadErr.Message)
-			if loadErr.Mark.Line > 0 {
-				p.Pos.Line, p.Pos.Column = c.line+loadErr.Mark.Line, loadErr.Mark.Column
-			}
-			if loadErr.ContextMsg != "" {
-				p.Message = fmt.Sprintf("not valid YAML: %s: %s", loadErr.ContextMsg, Redact(loadErr.Message))
-			}
+		if form := load.Form(file, c.line, c.text); len(form) > 0 { // the words of config validate
+			return nil, &form[len(form)-1]
 		}
-		return nil, p
+		return problem("not valid YAML: " + Redact(err.Error()))
 	}
 	return document.Content[0], nil
 }

@@ -36,9 +36,36 @@ func (d *document) region(key, value *yaml.Node) (start, end int, ok bool) {
 	return d.src.lineStart(k.start), d.src.nextLine(max(k.end, v.end)), ok
 }
 
-// cut gives the edits that take an entry out of its mapping; instead replaces the
+// cut gives the edits that take an entry out of its mapping; its comments stay.
+func (d *document) cut(h hit) ([]edit, bool) {
+	edits, ok := d.cutAll(h, "")
+	if !ok {
+		return nil, false
+	}
+	comments := d.removed(h, edits)
+	if len(comments) == 0 {
+		return edits, true
+	}
+	margin := d.src.before(d.spans[h.key].start)
+	if isFlow(h.parent) || strings.Trim(margin, " -") != "" {
+		more, ok := d.above(h.key, h.path, comments)
+		return append(edits, more...), ok
+	}
+	start := d.src.lineStart(d.spans[h.key].start)
+	lines := ""
+	for _, c := range comments {
+		lines += margin[:len(margin)-len(strings.TrimLeft(margin, " "))] + c + d.eol
+	}
+	if edits[0].start == start {
+		edits[0].text = lines
+		return edits, true
+	}
+	return append(edits, edit{start, start, lines}), true // above the dash
+}
+
+// cutAll is cut for an entry whose comments the caller keeps; instead replaces the
 // lines that it stood on in a block mapping.
-func (d *document) cut(h hit, instead string) ([]edit, bool) {
+func (d *document) cutAll(h hit, instead string) ([]edit, bool) {
 	if !d.ready(h.parent) || !d.ready(h.parent.Content...) {
 		return nil, false
 	}
@@ -49,7 +76,7 @@ func (d *document) cut(h hit, instead string) ([]edit, bool) {
 	return d.cutOut(h, instead)
 }
 
-// cutOut is cut for an entry whose value stays in the document, with its anchor.
+// cutOut is cutAll for an entry whose value stays in the document, with its anchor.
 func (d *document) cutOut(h hit, instead string) ([]edit, bool) {
 	key, value, index := h.key, h.written, h.index()
 	if isFlow(h.parent) {
@@ -59,10 +86,6 @@ func (d *document) cutOut(h hit, instead string) ([]edit, bool) {
 	if dash := d.src.before(d.spans[key].start); !ok && strings.Trim(dash, " -") == "" && index == 0 && len(h.parent.Content) > 2 {
 		// The first entry of a list's item; the next one takes its place.
 		start, end = d.spans[key].start, d.spans[h.parent.Content[2]].start
-		if strings.Contains(string(d.src.text[d.spans[value].end:end]), "#") {
-			d.byHand(key, h.path, "a comment is behind it")
-			return nil, false
-		}
 		return []edit{{start, end, ""}}, true
 	}
 	if !ok {
@@ -182,15 +205,25 @@ func (d *document) commentOut(h hit, why string) bool {
 			}
 			b.WriteString(line)
 		}
-		edits, ok = d.cut(h, b.String())
-	} else {
-		edits, ok = d.cut(h, "")
-		if top := d.top(key); ok && top != nil && !isFlow(d.root) {
-			at := d.src.lineStart(d.spans[top].start)
-			was := strings.Join(strings.Fields(string(d.src.text[d.spans[key].start:max(d.spans[value].end, d.spans[key].end)])), " ")
-			margin := d.src.before(d.spans[top].start)
-			edits = append(edits, edit{at, at, fmt.Sprintf("%s# %s: %s%s", margin, why, was, d.eol)})
+		edits, ok = d.cutAll(h, b.String())
+	} else if edits, ok = d.cutAll(h, ""); ok {
+		comments := d.removed(h, edits)
+		if top := d.top(key); top != nil && !isFlow(d.root) {
+			start, end := d.spans[key].start, max(d.spans[value].end, d.spans[key].end)
+			text := string(d.src.text[start:end])
+			was := []string{"# " + why + ": " + strings.Join(strings.Fields(text), " ")}
+			inside := d.comments(start, end, key, value)
+			if len(inside) > 0 { // which would end in the middle of the line
+				was[0] = "# " + why + ":"
+				for line := range strings.Lines(text) {
+					was = append(was, "# "+strings.TrimSpace(line))
+				}
+			}
+			comments = append(was, comments[len(inside):]...)
 		}
+		var more []edit
+		more, ok = d.above(key, h.path, comments)
+		edits = append(edits, more...)
 	}
 	if !ok || !d.add(edits...) {
 		return false
@@ -227,16 +260,7 @@ func (d *document) pick(h hit) (m moved, start int, ok bool) {
 		return m, start, true
 	}
 	m.trailing = strings.TrimRight(d.src.after(d.spans[value].end), " \t")
-	indent := d.src.before(d.spans[key].start)
-	for start > 0 {
-		above := d.src.lineStart(start - 1)
-		rest, found := strings.CutPrefix(d.src.after(above), indent)
-		if !found || !strings.HasPrefix(rest, "#") {
-			break
-		}
-		m.head = append([]string{rest}, m.head...)
-		start = above
-	}
+	m.head, start = d.head(key)
 	return m, start, true
 }
 
@@ -250,10 +274,28 @@ func (d *document) take(h hit) (moved, []edit, bool) {
 		return m, nil, false
 	}
 	edits, ok := d.cutOut(h, "")
-	if ok && !isFlow(h.parent) && len(m.head) > 0 {
-		edits[0].start = start
+	if !ok {
+		return m, nil, false
 	}
-	return m, edits, ok
+	comments := d.removed(h, edits)
+	if !isFlow(h.parent) {
+		if strings.Contains(m.trailing, "#") {
+			comments = comments[:max(0, len(comments)-1)]
+		}
+		if len(m.head) > 0 {
+			edits[0].start = start
+		}
+	}
+	m.head = append(m.head, comments...)
+	return m, edits, true
+}
+
+// lines are the comments where they cannot stand beside the field.
+func (m moved) lines() []string {
+	if behind := strings.TrimSpace(m.trailing); behind != "" {
+		return append(slices.Clip(m.head), behind)
+	}
+	return m.head
 }
 
 // put gives the edits that write a field into the mapping at top, which is made
@@ -285,13 +327,16 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 				separator = "," + d.eol + margin
 			}
 			e = edit{end, end, fmt.Sprintf("%[1]s%[2]s%[3]s%[2]s:%[4]s{%[2]s%[5]s%[2]s:%[4]s%[6]s}", separator, q, top, space, leaf, m.raw)}
+			if edits, ok = d.above(key, top+"."+leaf, m.lines()); !ok {
+				return nil, nil, false
+			}
 		} else {
 			indent := strings.Repeat(" ", max(0, d.root.Content[0].Column-1))
 			start := d.foot(d.src.nextLine(end), len(indent))
 			e = edit{start, start, indent + top + ":" + d.eol + m.block(indent+"  ", leaf, d.eol)}
 		}
 		mapping := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{name(leaf), m.node}}
-		return []edit{e}, func() {
+		return append(edits, e), func() {
 			d.root.Content = slices.Insert(d.root.Content, at+2, name(top), mapping)
 		}, true
 	}
@@ -311,7 +356,8 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 	if count == 0 {
 		s := d.spans[topValue]
 		q := d.quote(topKey)
-		return []edit{{s.body, s.end, "{" + q + leaf + q + ": " + m.raw + "}"}}, grow, true
+		edits, ok = d.above(topKey, top+"."+leaf, append(d.comments(s.body, s.end), m.lines()...))
+		return append(edits, edit{s.body, s.end, "{" + q + leaf + q + ": " + m.raw + "}"}), grow, ok
 	}
 	key, last := topValue.Content[count-2], topValue.Content[count-1]
 	if !d.ready(key, last) {
@@ -327,7 +373,8 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 		if margin := d.src.before(d.spans[key].start); strings.TrimSpace(margin) == "" {
 			separator = "," + d.eol + margin
 		}
-		return []edit{{end, end, separator + q + leaf + q + ":" + space + m.raw}}, grow, true
+		edits, ok = d.above(topKey, top+"."+leaf, m.lines())
+		return append(edits, edit{end, end, separator + q + leaf + q + ":" + space + m.raw}), grow, ok
 	}
 	indent := strings.Repeat(" ", topValue.Content[0].Column-1)
 	start := d.foot(d.src.nextLine(end), len(indent))
@@ -335,17 +382,22 @@ func (d *document) put(top, leaf string, m moved, after string) (edits []edit, g
 }
 
 // foot goes behind the comments that are indented deeper than what they follow,
-// and so belong to it.
+// and so belong to it, and behind the blank lines before such a comment.
 func (d *document) foot(at, indent int) int {
+	foot := at
 	for at < len(d.src.text) {
 		line := d.src.after(at)
 		text := strings.TrimLeft(line, " ")
-		if !strings.HasPrefix(text, "#") || len(line)-len(text) <= indent {
+		deeper := strings.HasPrefix(text, "#") && len(line)-len(text) > indent
+		if !deeper && strings.Trim(text, "\t") != "" {
 			break
 		}
 		at = d.src.nextLine(at)
+		if deeper {
+			foot = at
+		}
 	}
-	return at
+	return foot
 }
 
 // quote is how names are quoted in a flow mapping: as in JSON if the key is.

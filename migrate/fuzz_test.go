@@ -10,8 +10,8 @@ import (
 )
 
 // FuzzMigrate: whatever the input, there is an error of the right class, or an
-// output that parses as far as the input did, that a second run leaves alone, and
-// in which the other documents are what they were.
+// output that parses as far as the input did, that a second run leaves alone, that
+// has all comments, and in which the other documents are what they were.
 func FuzzMigrate(f *testing.F) {
 	inputs, err := filepath.Glob("testdata/*/in.*")
 	if err != nil {
@@ -41,6 +41,7 @@ func FuzzMigrate(f *testing.F) {
 			t.Fatal("changes that are not reported")
 		}
 		checkTwice(t, result.Data, to)
+		checkComments(t, data, result.Data)
 		rest := result.Data
 		for _, text := range others(data) {
 			at := bytes.Index(rest, text)

@@ -69,12 +69,19 @@ type Result struct {
 	Documents int
 	Changes   []Change
 	Losses    []Loss
+	// Left says of documents that are none of any program, because they are broken
+	// or have no apiVersion, that they stay as they are.
+	Left []load.Problem
 	// Parts are the file cut between its documents, whoever they belong to.
 	Parts []Part
 }
 
 // Part is the text around one document, before and after.
-type Part struct{ Before, After []byte }
+type Part struct {
+	Before, After []byte
+	// Ours says that the document is one of kubeadm's.
+	Ours bool
+}
 
 // Version reads the name of a version, "v1beta4" or "kubeadm.k8s.io/v1beta4". The
 // error is of class fault.InvalidConfig.
@@ -126,6 +133,9 @@ type part struct {
 	appended string // a new document behind it
 }
 
+// maxLeft bounds the documents that are named because they stay as they are.
+const maxLeft = 20
+
 // Migrate rewrites all documents of the group kubeadm.k8s.io in data, which is
 // the content of the file name, to the version to. Going to a newer version always
 // works; what that has no place for is in Losses. Going to an older one is an
@@ -152,6 +162,9 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 		return nil, refuse("the configuration is larger than %d MiB", load.MaxBytes>>20)
 	}
 	if !utf8.Valid(data) {
+		if form := load.Form(name, 0, data); len(form) > 0 {
+			return nil, invalid(form[len(form)-1:])
+		}
 		return nil, refuse("not a text file in UTF-8")
 	}
 	mark := []byte("\ufeff")
@@ -176,11 +189,22 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 	var waiting []*part
 	var unread load.Problems
 	ours := make([]bool, len(chunks))
+	left := 0
 	for i, c := range chunks {
+		before := len(unread)
 		p := &part{chunk: c, document: identify(f, c, eol, &unread)}
 		parts[i] = p
 		d := p.document
 		if d == nil {
+			if len(unread) > before {
+				continue
+			}
+			if form := load.Form(name, c.line, c.text); len(form) > 0 {
+				if left++; left <= maxLeft {
+					form[0].Message = "left as it is: " + form[0].Message
+					result.Left = append(result.Left, form[0])
+				}
+			}
 			continue
 		}
 		ours[i] = true
@@ -196,6 +220,9 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 			p.document = nil
 			waiting = append(waiting, p)
 		}
+	}
+	if more := left - maxLeft; more > 0 {
+		result.Left = append(result.Left, load.Problem{Pos: load.Position{File: name}, Message: fmt.Sprintf("left as they are: %d more documents", more)})
 	}
 	if check != nil && result.Documents > 0 {
 		if found := check(name, chunks, ours); len(found) > 0 {
@@ -235,7 +262,7 @@ func rewrite(name string, data []byte, to string, check func(name string, chunks
 			text = slices.Concat(text, []byte(p.appended))
 		}
 		out.Write(text)
-		result.Parts = append(result.Parts, Part{chunks[i].text, text})
+		result.Parts = append(result.Parts, Part{chunks[i].text, text, ours[i]})
 		if d := p.document; d != nil {
 			result.Changes = append(result.Changes, d.changes...)
 			result.Losses = append(result.Losses, d.losses...)

@@ -153,7 +153,11 @@ func TestRefused(t *testing.T) {
 	const join = v3 + "JoinConfiguration\n"
 	const cluster = v3 + "ClusterConfiguration\n"
 	for _, tt := range []struct{ name, in, want string }{
-		{"not UTF-8", "a: \xff", "in.yaml: not a text file in UTF-8"},
+		{"not UTF-8", "a: \xff", "in.yaml:1:4: not a text file: "},
+		{"UTF-16", "\xff\xfea\x00:\x00", "in.yaml: the file is UTF-16 text (save it as UTF-8)"},
+		{"control character", join + "x: y\n\x00a: b\n", "in.yaml:4:1: not a text file: control characters are not allowed"},
+		{"tab", "a: b\n---\n" + join + "nodeRegistration:\n\tname: x\n", "in.yaml:6:1: not valid YAML: a tab cannot be used for indentation (use spaces)"},
+		{"open bracket", "a: b\n---\n" + join + "x: [\ny: 1\n", "(it starts at line 5, column 4)"},
 		{"syntax", join + "a: b: c\n", "in.yaml:3:5: not valid YAML: mapping values"},
 		{"syntax in a later document", "---\na: b\n---\n" + join + "a: 'x\n", "in.yaml:7:1: not valid YAML: while scanning a quoted scalar"},
 		{"too deep", join + "a: " + strings.Repeat("[", 1000), "not valid YAML: "},
@@ -163,20 +167,25 @@ func TestRefused(t *testing.T) {
 		{"no kind", "apiVersion: kubeadm.k8s.io/v1beta3\n", "in.yaml:1:1: the document has no kind"},
 		{"unknown kind", v3 + "Join\n", "in.yaml:2:7: kind: there is no such kind in kubeadm.k8s.io"},
 		{"kind of a newer version", v3 + "ResetConfiguration\n", "in.yaml:2:7: kind: v1beta3 has no ResetConfiguration"},
-		{"merge key in arguments", cluster + "apiServer: {extraArgs: &a {v: '1'}}\nscheduler:\n  extraArgs:\n    <<: *a\n    x: y\n",
-			"in.yaml:6:5: scheduler.extraArgs: cannot be migrated: a merge key has no place in a list"},
+		{"merge key for what has no copy", cluster + "apiServer: {extraArgs: &a {v: 'a\n  b'}}\nscheduler:\n  extraArgs:\n    <<: *a\n    x: y\n",
+			`in.yaml:7:5: scheduler.extraArgs: cannot be migrated: it merges the argument "v", the value of which is not on one line`},
+		{"merge key for an anchor", cluster + "scheduler:\n  extraArgs: {<<: &a {v: '1'}, x: y}\napiServer: {extraArgs: {<<: *a}}\n",
+			"in.yaml:4:15: scheduler.extraArgs: cannot be migrated: an alias elsewhere refers to what is merged"},
+		{"merge key for a word", cluster + "scheduler: {extraArgs: {<<: a, x: y}}\n", "in.yaml:3:25: scheduler.extraArgs: cannot be migrated: the merge key does not stand for a mapping"},
+		{"two merge keys", cluster + "scheduler: {extraArgs: {<<: {}, <<: {}}}\n", "in.yaml:3:33: scheduler.extraArgs: cannot be migrated: there is a second merge key"},
+		{"anchor of a name", cluster + "scheduler:\n  extraArgs:\n    &k v: '1'\nx: *k\n", `in.yaml:5:5: scheduler.extraArgs: cannot be migrated: the name of the argument "v" has the anchor &k`},
 		{"arguments from elsewhere", cluster + "x: &a {v: '1'}\nscheduler:\n  extraArgs: *a\n", "in.yaml:5:14: scheduler.extraArgs: cannot be migrated: it comes from an alias"},
 		{"arguments used elsewhere", cluster + "scheduler:\n  extraArgs: &a {v: '1'}\nx: *a\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
 		{"section used elsewhere", cluster + "scheduler: &a\n  extraArgs: {v: '1'}\nx: {<<: *a}\n", "in.yaml:4:3: scheduler.extraArgs: cannot be migrated: an alias uses it elsewhere"},
 		{"timeout from elsewhere", join + "x: &a {timeout: 3m}\ndiscovery: *a\n", "in.yaml:4:12: discovery.timeout: cannot be migrated: it comes from an alias"},
 		{"name of the timeout used elsewhere", join + "discovery: {&a timeout: 3m}\nx: *a\n", "in.yaml:3:13: discovery.timeout: cannot be migrated: an alias uses it elsewhere too"},
-		{"timeout used before its new place", join + "discovery: {timeout: &a 3m, x: *a}\n", "cannot be migrated: the YAML from here on is written in a way that has no safe edit"},
+		{"timeout used before its new place", join + "discovery: {timeout: &a 3m, x: *a}\n", "in.yaml:3:32: discovery.timeout: cannot be migrated: the alias *a would be before what it refers to, which goes to timeouts.discovery"},
 		{"timeout over several lines", join + "discovery:\n  timeout: >-\n    3m\n", "discovery.timeout: cannot be migrated: its value is not on one line"},
 		{"timeouts before their time", join + "discovery: {timeout: 3m}\ntimeouts: {}\n", "discovery.timeout: cannot be migrated: there is a field timeouts"},
 		{"the place is taken", v4 + "JoinConfiguration\ndiscovery: {timeout: 1m}\ntimeouts: {discovery: 3m}\n", "in.yaml:3:22: discovery.timeout: cannot be migrated: a field has to go here, and there is one already"},
 		{"tagged arguments", cluster + "scheduler:\n  extraArgs: !!map\n    v: '1'\n", "cannot be migrated: it has a tag"},
-		{"complex key", cluster + "scheduler:\n  extraArgs:\n    ? v\n    : '1'\n", "in.yaml:5:7: scheduler.extraArgs: cannot be migrated: the argument is not written as"},
-		{"mapping as a key", cluster + "scheduler:\n  extraArgs:\n    ? {a: b}\n    : '1'\n", "the name of an argument is not plain"},
+		{"complex key", cluster + "scheduler:\n  extraArgs:\n    ? v\n    : '1'\n", "in.yaml:5:7: scheduler.extraArgs: cannot be migrated: the argument \"v\" is not written as"},
+		{"mapping as a key", cluster + "scheduler:\n  extraArgs:\n    ? {a: b}\n    : '1'\n", "the name of an argument is not a word"},
 		{"alias for the version", "x: &v kubeadm.k8s.io/v1beta3\napiVersion: *v\nkind: JoinConfiguration\n", "apiVersion: cannot be migrated"},
 		{"version in parts", "apiVersion: \"kubeadm.k8s.io\\\n  /v1beta3\"\nkind: JoinConfiguration\n", "in.yaml:1:13: apiVersion: cannot be migrated: its value is not written out here"},
 		{"alias for a field of another document", v3 + "InitConfiguration\n---\n" + cluster + "x: &a 3m\napiServer: {timeoutForControlPlane: *a}\n", "cannot go to another document"},
@@ -280,5 +289,76 @@ func TestNoSecretInReports(t *testing.T) {
 		if got := Redact(in); got != want {
 			t.Errorf("%s: %s", in, got)
 		}
+	}
+}
+
+// TestShown: what hides a secret goes by its field, whatever it looks like, and the
+// lines stay.
+func TestShown(t *testing.T) {
+	const join = v3 + "JoinConfiguration\n"
+	for name, tt := range map[string]struct{ in, want string }{
+		"token": {"discovery: {bootstrapToken: {token: 'abcdef.q7w8e9r0t1y2u3i4', x: y}}\n",
+			"discovery: {bootstrapToken: {token: abcdef.(sensitive), x: y}}\n"},
+		"mistyped token":  {"discovery:\n  tlsBootstrapToken: \"abcdef.Q7W8E9\" # c\n", "discovery:\n  tlsBootstrapToken: (sensitive) # c\n"},
+		"folded token":    {"token: \"abcdef.\\\n  q7w8e9r0t1y2u3i4\"\nx: y\n", "token: (sensitive)\n  (sensitive)\nx: y\n"},
+		"block token":     {"token: >-\n  abcdef.q7w8e9r0t1y2u3i4\nx: y\n", "token: (sensitive)\n  (sensitive)\nx: y\n"},
+		"CRLF":            {"token: |\r\n  q7w8\r\n  e9\r\nx: y\r\n", "token: (sensitive)\r\n  (sensitive)\r\n  (sensitive)\r\nx: y\r\n"},
+		"tokens of init":  {"bootstrapTokens: [{token: q7w8}, {groups: [], token: e9}]\n", "bootstrapTokens: [{token: (sensitive)}, {groups: [], token: (sensitive)}]\n"},
+		"certificate key": {"controlPlane:\n  certificateKey: &k 0q7w8\n", "controlPlane:\n  certificateKey: &k (sensitive)\n"},
+		"alias":           {"x: &t q7w8\ntoken: *t\n", "x: &t (sensitive)\ntoken: *t\n"},
+		"merge key":       {"x: &t {token: q7w8}\nbootstrapToken: {<<: *t}\n", "x: &t {token: (sensitive)}\nbootstrapToken: {<<: *t}\n"},
+		"wrong type":      {"token: [q7w8, {a: e9}]\n", "token: [(sensitive), {(sensitive): (sensitive)}]\n"},
+		"nothing there":   {"token:\ncertificateKey: ''\n", "token:\ncertificateKey: ''\n"},
+		"URL":             {"kubeConfigPath: \"https://q7w8:e9@h:1/q7w8?tok=e9#q7w8\"\n", "kubeConfigPath: https://h:1/(sensitive)\n"},
+		"no URL":          {"kubeConfigPath: 'http:q7w8@e9'\n", "kubeConfigPath: (sensitive)\n"},
+		"file":            {"kubeConfigPath: \"/etc/x.conf\"\n", "kubeConfigPath: \"/etc/x.conf\"\n"},
+		"new document":    {"---\n" + v4 + "InitConfiguration\ncertificateKey: q7w8\n", "---\n" + v4 + "InitConfiguration\ncertificateKey: (sensitive)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before, after := Part{Before: []byte(join), After: []byte(join + tt.in), Ours: true}.Shown()
+			if diff := cmp.Diff(join, string(before)) + cmp.Diff(join+tt.want, string(after)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	secret := "--- # q7w8\n\n# q7w8\nstringData: {password: e9}\n...\n"
+	before, after := Part{Before: []byte(secret), After: []byte("# " + secret[:3] + secret[10:])}.Shown()
+	if diff := cmp.Diff("---\n\n(not shown)\n(not shown)\n...\n", string(before)) +
+		cmp.Diff("# ---\n\n(not shown)\n(not shown)\n...\n", string(after)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestLeft: documents that nobody can read stay as they are, which is said.
+func TestLeft(t *testing.T) {
+	const broken = "foo: bar\n---\n- list\n--- # x\nscalar\n---\nnull\n---\n# only this\n---\na: [b\n---\nkind: JoinConfiguration # kubeadm.k8s.io\n---\n"
+	result, err := Migrate("in.yaml", []byte(broken+v3+"JoinConfiguration\n"), Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(broken+v4+"JoinConfiguration\n", string(result.Data)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	want := []string{
+		"in.yaml:1:1: left as it is: the document has no apiVersion and no kind (a",
+		"in.yaml:3:1: left as it is: expected a document with apiVersion and kind, got list",
+		"in.yaml:5:1: left as it is: expected a document with apiVersion and kind, got string",
+		"in.yaml:12:1: left as it is: not valid YAML: while parsing a flow sequence: did not find expected ',' or ']' (it starts at line 11, column 4)",
+		"in.yaml:13:1: left as it is: the document has no apiVersion (a",
+	}
+	if len(result.Left) != len(want) {
+		t.Fatalf("got %v", result.Left)
+	}
+	for i, p := range result.Left {
+		if !strings.HasPrefix(p.String(), want[i]) {
+			t.Errorf("got  %s\nwant %s", p, want[i])
+		}
+	}
+	result, err = Migrate("in.yaml", []byte(strings.Repeat("--- x\n", 25)), Default)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := result.Left[len(result.Left)-1].String(); len(result.Left) != maxLeft+1 || last != "in.yaml: left as they are: 5 more documents" {
+		t.Errorf("%d, the last is %s", len(result.Left), last)
 	}
 }

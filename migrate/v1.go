@@ -22,7 +22,7 @@ func downToV1beta4(d *document) {
 			if !d.ready(append([]*yaml.Node{h.parent, key}, h.parent.Content...)...) {
 				return
 			}
-			if edits, ok := d.cut(h, ""); ok && d.add(edits...) {
+			if edits, ok := d.cut(h); ok && d.add(edits...) {
 				d.drop(h)
 				d.changed(key, h.path, "v1beta4 has no such field, and does what it said")
 			}

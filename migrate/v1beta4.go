@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -50,7 +51,17 @@ func (d *document) move(h hit, top, leaf, after string) {
 		return
 	}
 	more, grow, ok := d.put(top, leaf, m, after)
-	if ok && d.add(append(edits, more...)...) {
+	if !ok {
+		return
+	}
+	place := more[len(more)-1].start
+	for _, alias := range d.aliases[h.written] {
+		if d.spans[alias].start < place {
+			d.byHand(alias, h.path, fmt.Sprintf("the alias *%s would be before what it refers to, which goes to %s.%s", Redact(alias.Value), top, leaf))
+			return
+		}
+	}
+	if d.add(append(edits, more...)...) {
 		d.drop(h)
 		grow()
 		d.changed(key, h.path, "moved to %s.%s", top, leaf)
@@ -218,7 +229,11 @@ func (d *document) timeoutsDown() {
 		}
 		key := h.key
 		if timeouts.Kind == yaml.MappingNode && len(timeouts.Content) == 0 { // perhaps because all was moved
-			if edits, ok := d.cut(h, ""); ok && d.add(edits...) {
+			if d.hasComments(h) {
+				if d.commentOut(h, "there is no timeouts before v1beta4") {
+					d.changed(key, h.path, "nothing is left in it; it is left as a comment, for the comments at it")
+				}
+			} else if edits, ok := d.cut(h); ok && d.add(edits...) {
 				d.drop(h)
 			}
 			return

@@ -274,7 +274,7 @@ func TestAgreement(t *testing.T) {
 		{"controlPlane: {localAPIEndpoint: {bindPort: %s}}", []string{"1", "0", "65535", "0x1a0b", "null"}, []string{"-1", "65536", "1.5", `"6443"`}},
 		{"dryRun: %s", []string{"true", "no"}, []string{`"true"`, "1"}},
 		{"nodeRegistration: {name: %s}", []string{`""`, `" CP.Example "`, "n1"}, []string{"a_b", "-a", "a..b", "5"}},
-		{"nodeRegistration: {criSocket: %s}", []string{`""`, "/run/x.sock", "unix:///run/x.sock"}, []string{"http://x", "unix://", "unix:///", "x.sock", "/"}},
+		{"nodeRegistration: {criSocket: %s}", []string{`""`, "/run/x.sock", "unix:///run/x.sock", "unix:/run/x.sock"}, []string{"http://x", "unix://", "unix:/", "unix://run/x.sock", "unix:run/x.sock", "unix:///", "x.sock", "/"}},
 		{"nodeRegistration: {taints: %s}",
 			[]string{"null", "[]", "[{key: a.b/c, effect: NoExecute}]", `[{key: a, value: "", effect: NoSchedule, timeAdded: "2026-01-02T03:04:05Z"}]`, "[{key: a, effect: NoSchedule, timeAdded: null}]"},
 			[]string{"{}", "[a]", "[{effect: NoSchedule}]", "[{key: a}]", "[{key: a, effect: Never}]", "[{key: a b, effect: NoSchedule}]",

@@ -70,6 +70,20 @@ func Undecided(sockets []string) *fault.Error {
 		At("nodeRegistration.criSocket").WithHint("set nodeRegistration.criSocket to the one that the kubelet is to use")
 }
 
+// SocketURL is a container runtime's endpoint as "unix:///path", however it is
+// written: kubeadm and the kubelet take "unix:/path", too, and it stays in their
+// files as it is. What is no path of a socket comes back as it is.
+func SocketURL(endpoint string) string {
+	socket := endpoint
+	if rest, isUnix := strings.CutPrefix(endpoint, "unix:"); isUnix {
+		socket = strings.TrimPrefix(rest, "//")
+	}
+	if !strings.HasPrefix(socket, "/") {
+		return endpoint
+	}
+	return "unix://" + socket
+}
+
 // EffectiveNodeName is the name that the kubelet registers: its last
 // hostname-override argument, or else nodeRegistration.name. Like the kubelet it
 // trims and lower-cases the override, and takes an empty one for none.

@@ -73,6 +73,17 @@ func TestSetDynamicDefaults(t *testing.T) {
 	}
 }
 
+func TestSocketURL(t *testing.T) {
+	for endpoint, want := range map[string]string{
+		"unix:///run/x": "unix:///run/x", "unix:/run/x": "unix:///run/x", "/run/x": "unix:///run/x",
+		"unix://run/x": "unix://run/x", "unix:run/x": "unix:run/x", "tcp://run/x": "tcp://run/x", "": "",
+	} {
+		if got := SocketURL(endpoint); got != want {
+			t.Errorf("%q: got %q, want %q", endpoint, got, want)
+		}
+	}
+}
+
 func TestEffectiveNodeName(t *testing.T) {
 	for _, tt := range []struct {
 		args []Arg

@@ -95,6 +95,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	wrongType := func(want, hint string) {
+		if isTemplate(n) {
+			hint = notRendered
+		}
 		d.problems.add(pos, path, "expected "+want+", got "+describe(n), hint)
 	}
 	switch v.Kind() {
@@ -206,7 +209,11 @@ func (d *decoder) leaf(n *yaml.Node, into json.Unmarshaler, pos Position, path s
 	}
 	switch into.(type) {
 	case *metav1.Duration:
-		d.problems.add(pos, path, `expected a duration such as "4m0s" in quotes`+got, "")
+		message, hint := `expected a duration such as "4m0s" in quotes`+got, ""
+		if isString(n) {
+			message, hint = badDuration(n.Value)
+		}
+		d.problems.add(pos, path, message, hint)
 	case *metav1.Time:
 		d.problems.add(pos, path, `expected a time such as "2006-01-02T15:04:05Z"`+got, "")
 	default:
@@ -251,7 +258,11 @@ func (d *decoder) eachField(n *yaml.Node, path string, visit func(name, fieldPat
 		key := resolve(f.key)
 		pos := position(d.file, f.key)
 		if key.Kind != yaml.ScalarNode {
-			d.problems.add(pos, path, "the name of a field must be a word, not a "+describe(key), "")
+			hint := ""
+			if isTemplate(n) {
+				hint = notRendered
+			}
+			d.problems.add(pos, path, "the name of a field must be a word, not a "+describe(key), hint)
 			continue
 		}
 		fieldPath := child(path, key.Value)

@@ -46,6 +46,24 @@ func (d document) group() string {
 // one is guesswork, and gives what is wrong with the documents that it could not
 // visit.
 func eachDocument(file string, data []byte, visit func(document)) Problems {
+	return eachDocumentAfter(0, file, data, visit)
+}
+
+// Form says what keeps a part of a file from being read as documents that have an
+// apiVersion and a kind; before is how many lines of the file are before it.
+func Form(file string, before int, data []byte) Problems {
+	problems := eachDocumentAfter(before, file, data, func(document) {})
+	for i := range problems {
+		if problems[i].Pos.Line > 0 {
+			problems[i].Pos.Line += before
+		}
+	}
+	return problems
+}
+
+// eachDocumentAfter is eachDocument for a part of a file. Positions are those in
+// the part, but for the ones in texts.
+func eachDocumentAfter(before int, file string, data []byte, visit func(document)) Problems {
 	var problems Problems
 	if isUTF16(data) {
 		problems.add(Position{File: file}, "", "the file is UTF-16 text", "save it as UTF-8")
@@ -66,7 +84,7 @@ func eachDocument(file string, data []byte, visit func(document)) Problems {
 		case errors.Is(err, io.EOF):
 			return problems
 		case err != nil:
-			syntaxProblem(file, data, err, &problems)
+			syntaxProblem(before, file, data, err, &problems)
 			return problems
 		}
 		root := node.Content[0]
@@ -153,7 +171,7 @@ func identify(file string, root *yaml.Node, problems *Problems) (document, bool)
 }
 
 // syntaxProblem turns the parser's error into a problem.
-func syntaxProblem(file string, data []byte, err error, problems *Problems) {
+func syntaxProblem(before int, file string, data []byte, err error, problems *Problems) {
 	var loadErr *yaml.LoadError
 	if !errors.As(err, &loadErr) {
 		problems.add(Position{File: file}, "", "not valid YAML: "+err.Error(), "")
@@ -174,8 +192,13 @@ func syntaxProblem(file string, data []byte, err error, problems *Problems) {
 	case loadErr.ContextMsg != "":
 		message = loadErr.ContextMsg + ": " + message
 		if context := loadErr.ContextMark; context.Line > 0 && context.Line != pos.Line {
-			hint = fmt.Sprintf("it starts at line %d, column %d", context.Line, context.Column)
+			hint = fmt.Sprintf("it starts at line %d, column %d", before+context.Line, context.Column)
 		}
+	}
+	switch template := hasTemplate(data, pos.Line); {
+	case indentedWithTab(data, pos.Line):
+	case template, hint == "" && hasTemplate(data, loadErr.ContextMark.Line):
+		hint = notRendered
 	}
 	problems.add(pos, "", "not valid YAML: "+message, hint)
 }
@@ -307,6 +330,27 @@ func resolve(n *yaml.Node) *yaml.Node {
 		return n.Alias
 	}
 	return n
+}
+
+// notRendered is the hint on what other programs should have replaced.
+const notRendered = "this looks like a template that was not rendered"
+
+// isTemplate tells whether a value is what YAML makes of {{ name }}.
+func isTemplate(n *yaml.Node) bool {
+	return n.Kind == yaml.MappingNode && n.Style&yaml.FlowStyle != 0 && len(n.Content) == 2 &&
+		n.Content[0].Kind == yaml.MappingNode && n.Content[0].Style&yaml.FlowStyle != 0
+}
+
+// hasTemplate tells whether a line has the braces of a template.
+func hasTemplate(data []byte, line int) bool {
+	line-- // from 0
+	for text := range bytes.Lines(data) {
+		if line == 0 {
+			return bytes.Contains(text, []byte("{{")) || bytes.Contains(text, []byte("{%"))
+		}
+		line--
+	}
+	return false
 }
 
 // describe names the type of a value without showing the value.

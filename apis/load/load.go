@@ -29,8 +29,10 @@ type Join struct {
 	argNames  map[string][]string
 	// overridden are the fields that override changed, as lower-case paths.
 	overridden []string
-	setter     func(fieldPath string) string
-	detected   map[string]string
+	// name is that of the node as it was given, before the defaults; see asGiven.
+	name     string
+	setter   func(fieldPath string) string
+	detected map[string]string
 }
 
 // Detected says what of the machine a field was taken from, so that the file is
@@ -58,6 +60,7 @@ func (o *Override) apply(join *Join, original *kubeadm.JoinConfiguration) {
 	}
 	o.Apply(join.Config)
 	join.setter = o.Setter
+	join.name = join.Config.NodeRegistration.Name
 	join.overridden = changes(reflect.ValueOf(original), reflect.ValueOf(join.Config), "")
 }
 
@@ -88,6 +91,7 @@ func JoinConfiguration(name string, data []byte, override *Override) (*Join, err
 		join.Notes = append(join.Notes, pos.String()+": controlPlane is null, so the machine joins as a worker; "+
 			`"controlPlane: {}" makes it a control plane`)
 	}
+	join.name = join.Config.NodeRegistration.Name
 	override.apply(join, kind.read(newDecoder(name), doc.root).(*kubeadm.JoinConfiguration))
 	return join, nil
 }
@@ -130,7 +134,7 @@ func nearest(positions map[string]Position, fieldPath string) (Position, bool) {
 // defaults must be set. The error is Problems of class InvalidConfig.
 func (j *Join) Validate() error {
 	var problems Problems
-	for _, e := range validation.JoinConfiguration(j.Config) {
+	for _, e := range asGiven(validation.JoinConfiguration(j.Config), j.name) {
 		pos, _ := j.Position(e.Field)
 		hint := ""
 		if j.positions != nil && j.isOverridden(e.Field) {

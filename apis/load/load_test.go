@@ -318,7 +318,7 @@ apiServer:
 		{strings.Replace(start, "v1beta4", "v2", 1), "unknown version kubeadm.k8s.io/v2 (supported: kubeadm.k8s.io/v1beta4, kubeadm.k8s.io/v1beta3, "},
 		{start + "apiServer: []\n", "kubeadm-config:3:12: apiServer: expected mapping, got list"},
 		{start + "featureGates: {A: 1}\n", "kubeadm-config:3:19: featureGates.A: expected boolean, got number"},
-		{start + "certificateValidityPeriod: 1y\n", `certificateValidityPeriod: expected a duration such as "4m0s" in quotes`},
+		{start + "certificateValidityPeriod: 1y\n", `certificateValidityPeriod: a duration has no unit longer than hours (did you mean "8760h"?)`},
 		{start + "apiServer: {extraEnvs: [{name: A, valueFrom: {resourceFieldRef: {divisor: x}}}]}\n", "divisor: cannot be read: quantities must match"},
 	} {
 		_, _, err := ClusterConfiguration("kubeadm-config", []byte(tt.data))
@@ -363,4 +363,42 @@ func FuzzJoinConfiguration(f *testing.F) {
 			t.Errorf("too much: %d bytes", len(text))
 		}
 	})
+}
+
+// TestTemplates: what another program should have replaced is no riddle.
+func TestTemplates(t *testing.T) {
+	for in, want := range map[string]string{
+		"caCertPath: {{ path }}\n":                           "x.yaml:3:13: caCertPath: expected string, got mapping (this looks like a template that was not rendered)",
+		"nodeRegistration: {kubeletExtraArgs: {{ args }}}\n": "got mapping (this looks like a template that was not rendered)",
+		"controlPlane: {{ cp }}\n":                           "not a mapping (this looks like a template that was not rendered)",
+		"caCertPath: {{ path }}.crt\n":                       "not valid YAML: while parsing a block mapping: did not find expected key (this looks like a template that was not rendered)",
+		"{% if x %}\ncaCertPath: /x.crt\n":                   "cannot start any token (this looks like a template that was not rendered)",
+		"caCertPath: {a: b}\n":                               "got mapping",
+		"nodeRegistration: {kubeletExtraArgs: {v: '5'}}\n":   "got mapping (write a list of items with name, value)",
+		"nodeRegistration: {name: [}\n":                      "did not find expected node content",
+	} {
+		_, err := Load("x.yaml", []byte("apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\n"+in))
+		if err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: got  %v\nwant %s", in, err, want)
+		}
+	}
+}
+
+// TestNameAsGiven: an error has the name of the node as the file or flag has it, not
+// as the defaults make it.
+func TestNameAsGiven(t *testing.T) {
+	const file = "apiVersion: kubeadm.k8s.io/v1beta4\nkind: JoinConfiguration\nnodeRegistration: {name: Bad_Name}\n"
+	rename := &Override{Apply: func(c *kubeadm.JoinConfiguration) { c.NodeRegistration.Name = "Bad_Flag" }}
+	for want, override := range map[string]*Override{`"Bad_Name"`: nil, `"Bad_Flag"`: rename} {
+		join, err := JoinConfiguration("x.yaml", []byte(file), override)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := kubeadm.SetDynamicDefaults(join.Config, kubeadm.Machine{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := join.Validate(); err == nil || !strings.Contains(err.Error(), "nodeRegistration.name: invalid value: "+want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
 }

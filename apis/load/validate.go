@@ -105,20 +105,28 @@ type Reference struct {
 }
 
 // References are the files and directories that the documents name, except those
-// that only exist when the configuration is used.
+// that only exist when the configuration is used, and those whose names are wrong
+// themselves.
 func (f *File) References() []Reference {
 	var list []Reference
 	for i := range f.Documents {
 		doc := &f.Documents[i]
+		add := func(r Reference) {
+			r.document = doc
+			written := writtenAs(doc.APIVersion, r.Field, doc.argNames)
+			if r.Path != "" && !slices.ContainsFunc(doc.check(), func(v violation) bool { return v.Path == written }) {
+				list = append(list, r)
+			}
+		}
 		patches := func(field string, p *kubeadm.Patches) {
-			if p != nil && p.Directory != "" {
-				list = append(list, Reference{Place: Place{field, doc}, Path: p.Directory, Patches: true})
+			if p != nil {
+				add(Reference{Place: Place{Field: field}, Path: p.Directory, Patches: true})
 			}
 		}
 		switch cfg := doc.Object.(type) {
 		case *kubeadm.JoinConfiguration:
-			if file := cfg.Discovery.File; file != nil && file.KubeConfigPath != "" && !strings.Contains(file.KubeConfigPath, "://") {
-				list = append(list, Reference{Place: Place{"discovery.file.kubeConfigPath", doc}, Path: file.KubeConfigPath})
+			if file := cfg.Discovery.File; file != nil && !strings.Contains(file.KubeConfigPath, "://") {
+				add(Reference{Place: Place{Field: "discovery.file.kubeConfigPath"}, Path: file.KubeConfigPath})
 			}
 			patches("patches.directory", cfg.Patches)
 		case *kubeadm.InitConfiguration:
@@ -186,15 +194,17 @@ func (d *Document) check() []violation {
 	}
 	switch cfg := d.Object.(type) {
 	case *kubeadm.JoinConfiguration:
+		name := cfg.NodeRegistration.Name
 		cfg = convert.To[kubeadm.JoinConfiguration](cfg)
 		dynamic(cfg)
-		errs = validation.JoinConfiguration(cfg)
+		errs = asGiven(validation.JoinConfiguration(cfg), name)
 	case *kubeadm.InitConfiguration:
+		name := cfg.NodeRegistration.Name
 		cfg = convert.To[kubeadm.InitConfiguration](cfg)
 		join := &kubeadm.JoinConfiguration{NodeRegistration: cfg.NodeRegistration, ControlPlane: &kubeadm.JoinControlPlane{}}
 		dynamic(join)
 		cfg.NodeRegistration = join.NodeRegistration
-		errs = validation.InitConfiguration(cfg)
+		errs = asGiven(validation.InitConfiguration(cfg), name)
 	case *kubeadm.ClusterConfiguration:
 		errs = validation.ClusterConfiguration(cfg)
 	case *kubeadm.ResetConfiguration:
@@ -206,6 +216,17 @@ func (d *Document) check() []violation {
 		list = append(list, violation{d.problem(e.Field, lowerFirst(e.ErrorBody()), ""), e.Type == field.ErrorTypeRequired})
 	}
 	return list
+}
+
+// asGiven puts the name of the node into errors as it was given: the defaults make
+// it lower-case.
+func asGiven(errs field.ErrorList, name string) field.ErrorList {
+	for _, e := range errs {
+		if e.Field == "nodeRegistration.name" && e.Type == field.ErrorTypeInvalid && e.BadValue == strings.ToLower(strings.TrimSpace(name)) {
+			e.BadValue = name
+		}
+	}
+	return errs
 }
 
 func (d *Document) warnings() []validation.Warning {

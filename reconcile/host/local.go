@@ -102,7 +102,7 @@ func (l Local) Same(a, b string) bool {
 func (l Local) write(path string, data []byte, private bool) error {
 	name, err := filepath.EvalSymlinks(l.path(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		name, err = l.path(path), nil
+		name, err = target(l.path(path))
 	}
 	if err != nil {
 		return cause(err)
@@ -119,6 +119,24 @@ func (l Local) write(path string, data []byte, private bool) error {
 		return cause(writeTo(name, data))
 	}
 	return cause(l.replace(name, data, info, private))
+}
+
+// target is where a link leads that leads to nothing yet; the name itself if it is
+// none.
+func target(name string) (string, error) {
+	for range maxLinks {
+		next, err := os.Readlink(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EINVAL): // no link: readlink(2)
+			return name, nil
+		case err != nil:
+			return "", err
+		case !filepath.IsAbs(next):
+			next = filepath.Join(filepath.Dir(name), next)
+		}
+		name = next
+	}
+	return "", unix.ELOOP
 }
 
 func writeTo(name string, data []byte) error {

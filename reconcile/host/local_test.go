@@ -71,6 +71,28 @@ func TestLocalWriteFileKeepsOwnerAndMode(t *testing.T) {
 	}
 }
 
+// A link stays one, also if it leads to nothing yet.
+func TestLocalWriteFileBehindADanglingLink(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Mkdir(filepath.Join(dir, "sub"), 0o755))
+	must(t, os.Symlink("sub/second", filepath.Join(dir, "first")))
+	must(t, os.Symlink(filepath.Join(dir, "file"), filepath.Join(dir, "sub", "second")))
+	must(t, os.Symlink("missing/file", filepath.Join(dir, "nowhere")))
+	local := host.Local{Base: dir}
+	must(t, local.WriteFile("first", []byte("x")))
+	if data, _ := readBack(t, filepath.Join(dir, "file")); data != "x" {
+		t.Errorf("behind the links is %q", data)
+	}
+	if err := local.WriteFile("nowhere", []byte("x")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
+	}
+	for _, link := range []string{"first", "nowhere"} {
+		if _, err := os.Readlink(filepath.Join(dir, link)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestLocalWriteFileFails(t *testing.T) {
 	dir := t.TempDir()
 	local := host.Local{Base: dir}

@@ -193,6 +193,11 @@ func TestChecks(t *testing.T) {
 			x.Facts.CRISockets = host.CRISockets()[1:2]
 			x.runtime(Runtime{}, fault.New(fault.Preflight, "connect: no such file or directory"))
 		}, []string{"error CRI: no container runtime answers at unix:///var/run/containerd/containerd.sock: no such file or directory; one answers at unix:///var/run/crio/crio.sock"}},
+		{"CRI", "a plan without root, and a socket with one slash", func(x *thing) {
+			x.Facts.EffectiveUID = 1
+			x.Facts.CRISockets = host.CRISockets()[:1]
+			x.Config.NodeRegistration.CRISocket = "unix:/var/run/containerd/containerd.sock"
+		}, nil},
 		{"CRI", "not ready", func(x *thing) { x.runtime(Runtime{Name: "containerd", NotReady: "Starting soon"}, nil) }, []string{"error CRI: containerd is not ready: Starting soon"}},
 		{"CRI", "several", func(x *thing) { x.Undecided = host.CRISockets()[:2] },
 			[]string{"error CRI: 2 container runtimes answer on this machine: unix:///var/run/containerd/containerd.sock, unix:///var/run/crio/crio.sock"}},

@@ -54,6 +54,7 @@ func checkRuntime(_ context.Context, p *pass) []reconcile.Finding {
 	socket := p.Config.NodeRegistration.CRISocket
 	f := reconcile.Finding{Severity: reconcile.SeverityError, Wanted: "a container runtime that speaks CRI v1 at " + socket}
 	if !p.asks() {
+		socket := kubeadm.SocketURL(socket)
 		if slices.Contains(p.Facts.CRISockets, socket) || !slices.Contains(host.CRISockets(), socket) {
 			return nil
 		}
@@ -92,7 +93,7 @@ func cause(err error) string {
 
 // otherSockets names those that answer instead.
 func (p *pass) otherSockets(socket string) string {
-	others := slices.DeleteFunc(slices.Clone(p.Facts.CRISockets), func(s string) bool { return s == socket })
+	others := slices.DeleteFunc(slices.Clone(p.Facts.CRISockets), func(s string) bool { return s == kubeadm.SocketURL(socket) })
 	if len(others) == 0 {
 		return ""
 	}

@@ -155,6 +155,10 @@ func podsPerNode(cfg *kubeadm.ClusterConfiguration, at *field.Path) field.ErrorL
 				errs = append(errs, field.Invalid(field.NewPath("controllerManager", "extraArgs"), value, arg+" must be a number"))
 				continue
 			}
+			if nodeMask < 1 || nodeMask > bits {
+				errs = append(errs, field.Invalid(field.NewPath("controllerManager", "extraArgs"), value, fmt.Sprintf("%s must be from 1 to %d", arg, bits)))
+				continue
+			}
 		}
 		switch {
 		case ones > nodeMask:
@@ -212,7 +216,7 @@ func controlPlaneEndpoint(value string, at *field.Path) field.ErrorList {
 		// endpoint has split it before.
 		host, _, _ = net.SplitHostPort(value)
 	}
-	if netutils.ParseIPSloppy(host) == nil && len(content.IsDNS1123Subdomain(strings.ToLower(host))) > 0 {
+	if netutils.ParseIPSloppy(host) == nil && (numeric(host) || len(content.IsDNS1123Subdomain(strings.ToLower(host))) > 0) {
 		return field.ErrorList{field.Invalid(at, value, "must be a DNS name or an IP address, with or without a port")}
 	}
 	return nil

@@ -132,11 +132,21 @@ func endpoint(value string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if host == "" || strings.ContainsAny(host, " \t/@") {
 		errs = append(errs, field.Invalid(at, value, "the host must be a DNS name or an IP address"))
+	} else if numeric(host) && netutils.ParseIPSloppy(host) == nil {
+		errs = append(errs, field.Invalid(at, value, "the host looks like an IP address, and is none"))
 	}
 	if n, err := strconv.Atoi(port); err != nil || len(validation.IsValidPortNum(n)) > 0 {
 		errs = append(errs, field.Invalid(at, value, "the port must be a number from 1 to 65535"))
 	}
 	return errs
+}
+
+// numeric tells whether the last label of a host is a number, which makes it an
+// address to everybody: no top-level domain is one.
+func numeric(host string) bool {
+	host = strings.TrimSuffix(host, ".")
+	label := host[strings.LastIndexByte(host, '.')+1:]
+	return label != "" && strings.Trim(label, "0123456789") == ""
 }
 
 // kubeConfigPath never repeats an URL: a pre-signed one is a credential.
@@ -196,8 +206,8 @@ func imagePullPolicy(value corev1.PullPolicy, at *field.Path) field.ErrorList {
 }
 
 func criSocket(value string, at *field.Path) field.ErrorList {
-	socket, isUnix := strings.CutPrefix(value, "unix://")
-	if !isUnix || !path.IsAbs(socket) || path.Clean(socket) == "/" {
+	socket, isPath := strings.CutPrefix(kubeadm.SocketURL(value), "unix:///")
+	if !isPath || path.IsAbs(value) || path.Clean("/"+socket) == "/" {
 		return field.ErrorList{field.Invalid(at, value, `must be an absolute path with the scheme unix, such as "`+kubeadm.DefaultCRISocket+`"`)}
 	}
 	return nil

@@ -44,11 +44,14 @@ type Client struct {
 	tail   Tail
 }
 
-// Open makes a client of the runtime at a socket, "unix:///…" or a path. It
+// Open makes a client of the runtime at a socket, "unix:///…", "unix:/…" or a path. It
 // does not connect: the first question does. The error is only for an endpoint
 // that cannot be one.
 func Open(endpoint string, tail Tail) (*Client, error) {
-	path := strings.TrimPrefix(endpoint, "unix://")
+	path := endpoint
+	if rest, isUnix := strings.CutPrefix(endpoint, "unix:"); isUnix {
+		path = strings.TrimPrefix(rest, "//")
+	}
 	if !strings.HasPrefix(path, "/") {
 		return nil, fault.New(fault.InvalidConfig, "not the path of a socket").At(endpoint).
 			WithHint("give nodeRegistration.criSocket as unix:///path/to/socket")

@@ -122,6 +122,8 @@ func TestOpen(t *testing.T) {
 	for endpoint, ok := range map[string]bool{
 		"unix:///run/containerd/containerd.sock": true,
 		"/run/containerd/containerd.sock":        true,
+		"unix:/run/containerd/containerd.sock":   true,
+		"unix://run/containerd.sock":             false,
 		"run/containerd.sock":                    false,
 		"tcp://127.0.0.1:1":                      false,
 		"":                                       false,

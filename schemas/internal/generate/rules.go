@@ -25,7 +25,7 @@ const (
 	key        = `^([0-9a-fA-F]{64})?$`
 	crt        = `^(/.*\.crt)?$`
 	absolute   = `^(/.*)?$`
-	socket     = `^((unix://)?/.*[^/].*)?$`
+	socket     = `^(unix:/[^/].*|(unix://)?/.*[^/].*)?$`
 	// A node's name is trimmed and lower-cased.
 	nodeName   = `^\s*([A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?(\.[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?)*)?\s*$`
 	argument   = `^[^-=\s][^=\s]*$`
