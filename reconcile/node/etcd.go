@@ -28,7 +28,14 @@ type EtcdInput struct {
 	NodeName  string
 	PeerURL   string // the member's identity: "https://10.0.0.2:2380"
 	ClientURL string
-	DataDir   string
+	// DataDir and WALDir are where etcd keeps its data and its log on the machine.
+	// No WALDir is the one below DataDir.
+	DataDir, WALDir string
+	// NoData is why nobody can tell where on the machine they are; empty if it is
+	// known.
+	NoData string
+	// RecordedWALDir is the one that the manifest on the machine names, if any.
+	RecordedWALDir string
 	// Version is that of the etcd which the manifest will run ("3.7.0"); empty: not compared.
 	Version string
 	// Client is nil if there is nothing to ask etcd with; NoClient says why.
@@ -124,7 +131,7 @@ func EtcdPeers(ctx context.Context, in EtcdInput) ([]etcd.Peer, error) {
 // appendix B 2). etcd makes its directory before it compares them: that there is
 // one says nothing.
 func EtcdStartPeers(ctx context.Context, in EtcdInput) []etcd.Peer {
-	o := &etcdObservation{data: observeEtcdData(in.Data, in.DataDir)}
+	o := in.observeData()
 	if in.Client == nil || o.data.denied {
 		return nil
 	}
@@ -159,9 +166,12 @@ type membership struct {
 }
 
 type etcdObservation struct {
-	data    etcdData
-	cluster etcd.Cluster
-	err     error // etcd could not be asked
+	data etcdData
+	// recorded is the data that the manifest on the machine names, where that is
+	// another place and there is none at the right one.
+	recorded etcdData
+	cluster  etcd.Cluster
+	err      error // etcd could not be asked
 }
 
 // observe looks at the machine and at etcd. Resources that are observed at the
@@ -171,7 +181,7 @@ func (m *membership) observe(ctx context.Context, who reconcile.Address) *etcdOb
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.last == nil || slices.Contains(m.seen, who) {
-		o := &etcdObservation{data: observeEtcdData(m.in.Data, m.in.DataDir)}
+		o := m.in.observeData()
 		if m.in.Client != nil {
 			o.cluster, o.err = m.in.Client.Look(ctx)
 		}

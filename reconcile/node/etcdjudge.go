@@ -45,9 +45,12 @@ func (in *EtcdInput) judge(o *etcdObservation) verdict {
 		// An entry that never ran can be started with an empty directory, and
 		// only with that.
 		v.own = own
+	case o.recorded.of(c, own):
+		v.refused = fault.New(fault.Conflict, "the data of member %s is in %s, where the manifest on this machine has it, and the cluster's configuration and patches name %s", own, in.RecordedWALDir, in.wal()).
+			WithHint("stop etcd and move its data there, or have the configuration name the place where it is")
 	case c.Status[own.ID].Answers():
-		v.refused = fault.New(fault.Conflict, "member %s runs, and its data is not in %s of this machine", own, in.DataDir).
-			WithHint("another machine has this address, or etcd's data directory here is not the one that the cluster's configuration names")
+		v.refused = fault.New(fault.Conflict, "member %s runs, and its data is not in %s of this machine", own, in.place()).
+			WithHint("another machine has this address, or etcd's data directory here is not the one that the cluster's configuration and patches name")
 	default:
 		// Its votes are in the log that is gone: it must never vote again under the same ID.
 		v.removes = append(v.removes, removal{own, "its data is lost, and without it it cannot run again"})

@@ -50,8 +50,10 @@ func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.
 	defer r.m.changed()
 	in := &r.m.in
 	// 0700, and an existing one is left as it is: behaviour catalogue §5.8.
-	if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
-		return err
+	if in.DataDir != "" {
+		if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
+			return err
+		}
 	}
 	// A refusal because of another learner is written to the log of every
 	// member: with the same members there will be the same answer.

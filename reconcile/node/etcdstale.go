@@ -34,7 +34,9 @@ func (r *etcdStale) Apply(ctx context.Context, c reconcile.Change, _ reconcile.V
 	defer r.m.changed()
 	in := &r.m.in
 	return r.m.turn(ctx, say, func(ctx context.Context, seen *etcd.Cluster) (string, bool, error) {
-		v := in.judge(&etcdObservation{data: observeEtcdData(in.Data, in.DataDir), cluster: *seen})
+		o := in.observeData()
+		o.cluster = *seen
+		v := in.judge(o)
 		switch {
 		case v.refused != nil:
 			return "", false, v.refused
