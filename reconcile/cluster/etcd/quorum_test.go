@@ -79,6 +79,11 @@ func TestQuorum(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.refused) || fault.ClassOf(err) != fault.Conflict {
 				t.Fatalf("not refused because of %s: %v", c.refused, err)
 			}
+			// Without a majority no member is taken out either.
+			lost := CanChange(before) != nil
+			if hint := fault.HintOf(err); !strings.Contains(c.refused, "only voter") && (lost == strings.Contains(hint, "etcdctl member remove") || lost != strings.Contains(hint, "snapshot")) {
+				t.Errorf("the majority is lost: %t, and the hint is %q", lost, hint)
+			}
 			if fmt.Sprint(before) != fmt.Sprint(voters(c.voters)) {
 				t.Error("the list that was given has changed")
 			}
