@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -422,6 +423,92 @@ func TestOwnOrphan(t *testing.T) {
 	}
 	run.must(run.apply("", "remove-etcd-member"))
 	r.is("cp1", "cp2")
+}
+
+// The same change on all machines at once must not end all voters at once, and
+// none while another is down.
+func TestRestartsTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 3)
+	quiet := func(reconcile.Progress) {}
+	var wg sync.WaitGroup
+	var down atomic.Int32
+	errs := make([]error, len(r.members))
+	for i, m := range r.members {
+		run := m.run()
+		wg.Go(func() {
+			var release func()
+			if release, errs[i] = node.EtcdSpare(t.Context(), run.in, func(p reconcile.Progress) { t.Logf("%s: %s", m.name, p.Message) }); errs[i] != nil {
+				return
+			}
+			defer release()
+			if n := down.Add(1); n > 1 {
+				t.Errorf("%d voters are started again at once", n)
+			}
+			m.kill()
+			m.start(nil, "existing")
+			for s := run.client.Status(t.Context(), m.client); !s.Healthy() && t.Context().Err() == nil; s = run.client.Status(t.Context(), m.client) {
+				time.Sleep(20 * time.Millisecond)
+			}
+			down.Add(-1)
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("%s: %v", r.members[i].name, err)
+		}
+	}
+	r.is("cp1", "cp2", "cp3")
+
+	// A lock that is held is held for the others, and not for a run after one that was killed.
+	client := r.asker()
+	holder, release, err := client.TryLock(t.Context(), "cp1")
+	if err != nil || holder != "" {
+		t.Fatal(holder, err)
+	}
+	if holder, _, err := client.TryLock(t.Context(), "cp2"); err != nil || holder != "cp1" {
+		t.Error(holder, err)
+	}
+	run := r.members[1].run()
+	run.in.Timeout = 2 * time.Second
+	if _, err := node.EtcdSpare(t.Context(), run.in, quiet); fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the member of cp1") {
+		t.Error(err)
+	}
+	_, again, err := client.TryLock(t.Context(), "cp1")
+	if err != nil || again == nil {
+		t.Fatal(err)
+	}
+	release()
+	if holder, _, err := client.TryLock(t.Context(), "cp2"); err != nil || holder != "cp1" {
+		t.Errorf("the end of the run before gave the turn away: %q, %v", holder, err)
+	}
+	again()
+	holder, release, err = client.TryLock(t.Context(), "cp2")
+	if err != nil || holder != "" {
+		t.Fatal(holder, err)
+	}
+	release()
+
+	r.members[2].kill()
+	r.eventually("it is missed", func() bool {
+		c, err := r.look()
+		return err == nil && healthy(c) == 2 && !c.NoQuorum
+	})
+	if _, err := node.EtcdSpare(t.Context(), run.in, quiet); fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), "not healthy: cp3") {
+		t.Errorf("a voter can be spared while another is down: %v", err)
+	}
+	dead := r.members[2].run()
+	dead.in.Timeout = 2 * time.Second
+	if _, err := node.EtcdSpare(t.Context(), dead.in, quiet); err != nil {
+		t.Errorf("the one that is down cannot be mended: %v", err)
+	}
+	r.members[1].kill() // and with it the quorum
+	alone := r.members[0].run()
+	begin := time.Now()
+	if _, err := node.EtcdSpare(t.Context(), alone.in, quiet); err != nil || time.Since(begin) < 5*time.Second {
+		t.Errorf("%v after %s: without a quorum there is none to lose, which takes a while to be sure of", err, time.Since(begin))
+	}
 }
 
 func TestVersionSkew(t *testing.T) {

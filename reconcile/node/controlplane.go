@@ -130,6 +130,9 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			if cp.Runtime != nil {
 				in.Restart = resource.stop
 			}
+			resource.Guard = func(ctx context.Context, say func(reconcile.Progress)) (func(), error) {
+				return EtcdSpare(ctx, in, say)
+			}
 			out = append(out, EtcdResources(in)...)
 		}
 		out = append(out, resource)

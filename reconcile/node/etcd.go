@@ -21,6 +21,8 @@ type EtcdClient interface {
 	AddLearner(ctx context.Context, peerURL string) (etcd.Member, error)
 	Promote(ctx context.Context, id uint64) error
 	Remove(ctx context.Context, id uint64) error
+	// TryLock takes the turn to start a member again, or names who has it.
+	TryLock(ctx context.Context, name string) (holder string, release func(), err error)
 }
 
 // EtcdInput is what this machine's membership in etcd follows from.
@@ -57,7 +59,7 @@ type EtcdInput struct {
 	// it serves anything else. May be nil.
 	Metrics func(ctx context.Context) (etcd.Metrics, error)
 	// Withdraw takes the member's manifest away and ends its container. May be nil.
-	Withdraw func(ctx context.Context) error
+	Withdraw func(ctx context.Context, say func(reconcile.Progress)) error
 	// Restart ends the container of the member on this machine; the kubelet
 	// starts the next one at once. May be nil.
 	Restart func(ctx context.Context) error

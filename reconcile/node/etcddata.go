@@ -217,7 +217,7 @@ func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile
 	if r.m.in.Withdraw != nil {
 		// On an empty directory the manifest that is there could make a cluster of
 		// its own before the right one is written.
-		if err := r.m.in.Withdraw(ctx); err != nil {
+		if err := r.m.in.Withdraw(ctx, say); err != nil {
 			return err
 		}
 	}

@@ -70,6 +70,10 @@ type StaticPod struct {
 	After     []reconcile.Address
 	// Withdrawn is the resource before whose change the manifest is taken away.
 	Withdrawn reconcile.Address
+	// Guard returns when the pod may be ended that runs, with what is called when
+	// the next one serves; its error is why it may not. It is not asked for a pod
+	// that had no manifest. May be nil.
+	Guard func(ctx context.Context, say func(reconcile.Progress)) (done func(), err error)
 	// Begins, if set, waits for the health of a pod that is created, where it is
 	// to change itself: then it is enough here that the pod runs.
 	Begins reconcile.Address
@@ -339,6 +343,11 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 	if r.Runtime == nil {
 		return fault.New(fault.Preflight, "there is no container runtime to ask what becomes of the pod")
 	}
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer done()
 	before, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err // nothing was changed
@@ -378,8 +387,20 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 	}
 }
 
+func (r *staticPodResource) guard(ctx context.Context, say func(reconcile.Progress)) (done func(), err error) {
+	if r.Guard == nil {
+		return func() {}, nil
+	}
+	return r.Guard(ctx, say)
+}
+
 // withdraw takes the manifest away, and returns when no container runs.
-func (r *staticPodResource) withdraw(ctx context.Context) error {
+func (r *staticPodResource) withdraw(ctx context.Context, say func(reconcile.Progress)) error {
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := r.Files.Remove(r.Path); err != nil || r.Runtime == nil {
 		return err
 	}
@@ -408,6 +429,11 @@ func (r *staticPodResource) stop(ctx context.Context) error {
 // restart ends the component's container, and waits until the one that the
 // kubelet starts in its place serves.
 func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer done()
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err

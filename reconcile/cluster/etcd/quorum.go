@@ -72,6 +72,24 @@ func CanRemove(voters []Voter, ids ...uint64) error {
 	return nil
 }
 
+// CanRestart refuses to start a voter again while the others would not have a
+// majority without it. Of one or two voters none can be spared: there it refuses
+// only while not all are healthy, and Interrupts tells what it costs.
+func CanRestart(voters []Voter, id uint64) error {
+	i := index(voters, id)
+	if i < 0 {
+		return nil // a learner does not count
+	}
+	if Interrupts(voters) {
+		return atLeast(len(voters), voters, "etcd is interrupted while "+voters[i].String()+" starts again, and would not come back for certain", bringBack)
+	}
+	others := append(voters[:i:i], voters[i+1:]...)
+	return atLeast(Majority(len(voters)), others, "while "+voters[i].String()+" starts again etcd would have no quorum", bringBack)
+}
+
+// Interrupts tells whether etcd has no quorum while one of these voters starts again.
+func Interrupts(voters []Voter) bool { return len(voters) <= 2 }
+
 func index(voters []Voter, id uint64) int {
 	for i, v := range voters {
 		if v.ID == id {
