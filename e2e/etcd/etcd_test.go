@@ -303,6 +303,37 @@ func TestQuorumIsLost(t *testing.T) {
 	}
 }
 
+// A voter that is down when an apply begins is waited for.
+func TestSettles(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 3)
+	down := r.members[2]
+	down.kill()
+	run := r.machine("cp4").run()
+	r.eventually("it is missed", func() bool {
+		c, err := r.look()
+		return err == nil && healthy(c) == 2 && !c.NoQuorum
+	})
+	if err := run.apply(""); err == nil || !strings.Contains(err.Error(), "EtcdMembership") {
+		t.Fatalf("nothing to wait for: %v", err)
+	}
+	time.AfterFunc(2*time.Second, func() { down.start(nil, "existing") })
+	var said []string
+	settled, err := node.EtcdSettle(t.Context(), run.in, func(reason string, _ time.Duration) { said = append(said, reason) })
+	if err != nil || !settled || len(said) == 0 || !strings.Contains(said[0], "not healthy: cp3") {
+		t.Fatalf("%t, %v, %q", settled, err, said)
+	}
+	run.must(run.apply(""))
+	r.is("cp1", "cp2", "cp3", "cp4")
+	for _, m := range r.members {
+		m.kill()
+	}
+	begin := time.Now()
+	if settled, err := node.EtcdSettle(t.Context(), run.in, func(string, time.Duration) {}); settled || err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("where nobody answers: %t, %v after %s", settled, err, time.Since(begin))
+	}
+}
+
 func TestDataOfAnotherMembership(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, version string) {

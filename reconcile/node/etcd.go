@@ -85,6 +85,9 @@ func EtcdMemberAddress(node string) reconcile.Address {
 // EtcdVoterAddress is the address of a node's vote.
 func EtcdVoterAddress(node string) reconcile.Address { return reconcile.Address("etcd-voter:" + node) }
 
+// FindingEtcdMembership says why this machine's membership cannot be as it should.
+const FindingEtcdMembership = "EtcdMembership"
+
 const (
 	allowMember   = "remove-etcd-member"
 	allowEtcdData = "wipe-etcd-data"

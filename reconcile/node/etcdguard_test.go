@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+	"github.com/kubejoin/kubejoin/reconcile/host"
 )
 
 // etcdTurns is an etcd whose looks differ, the last one for ever.
@@ -183,4 +185,47 @@ func TestStaticPodGuard(t *testing.T) {
 		c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(), error) { return nil, no }
 		c.applied()
 	})
+}
+
+// What may go away by itself is waited for, and nothing else.
+func TestEtcdSettle(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		looks  []string
+		peer   string // of this machine
+		name   string
+		waits  bool
+		settle bool
+	}{
+		"a voter comes back":                 {looks: []string{"hhx", "hhx", "hhh"}, peer: "9", waits: true, settle: true},
+		"a voter stays away":                 {looks: []string{"hhx"}, peer: "9", waits: true},
+		"the majority comes back":            {looks: []string{"hxx", "hhh"}, peer: "9", waits: true, settle: true},
+		"nothing is in the way":              {looks: []string{"hhh"}, peer: "9", settle: true},
+		"another machine's address":          {looks: []string{"hhh"}, peer: "2"},
+		"another machine's name, and a dead": {looks: []string{"hhx"}, peer: "9", name: "cp1"},
+		"its own disk is lost, with quorum":  {looks: []string{"hxh"}, peer: "2", settle: true},
+		"its own disk is lost, of two":       {looks: []string{"hx"}, peer: "2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h, err := host.Open(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			e := &etcdTurns{}
+			for _, l := range c.looks {
+				e.looks = append(e.looks, ringOf(l))
+			}
+			in := EtcdInput{NodeName: cmp.Or(c.name, "new"), PeerURL: "https://10.0.0." + c.peer + ":2380", DataDir: "/var/lib/etcd", Data: h, Client: e, Timeout: 3 * time.Second}
+			if c.waits && !c.settle {
+				in.Timeout = 300 * time.Millisecond
+			}
+			var said []string
+			settled, err := EtcdSettle(t.Context(), in, func(reason string, _ time.Duration) { said = append(said, reason) })
+			if err != nil || settled != c.settle || (len(said) > 0) != c.waits {
+				t.Errorf("%t, %v, waited for %q", settled, err, said)
+			}
+		})
+	}
 }

@@ -122,7 +122,7 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	var out []reconcile.Finding
 	a := EtcdMemberAddress(in.NodeName)
 	if err := cmp.Or(v.refused, v.quorum); err != nil {
-		f := blocked("EtcdMembership", a, err)
+		f := blocked(FindingEtcdMembership, a, err)
 		if in.beginsAnyway(*v) {
 			f.Severity = reconcile.SeverityWarning
 			f.Seen += "; check-etcd is skipped, so that apply begins, and waits for that before it joins"

@@ -457,6 +457,7 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	r.onClose(client.Close)
 	in.Client, in.NoClient = client, ""
+	r.etcdInput = in
 	if !recorded {
 		seen, err := client.Look(ctx)
 		leader, ok := seen.Leader()
