@@ -33,6 +33,7 @@ type ring struct {
 	t       *testing.T
 	dir     string
 	version string
+	args    []string
 	ca      *authority
 	members []*member
 }
@@ -52,10 +53,10 @@ type member struct {
 
 const dataDir = "/var/lib/etcd"
 
-// newRing starts a cluster with a number of voters.
-func newRing(t *testing.T, version string, voters int) *ring {
+// newRing starts a cluster with a number of voters. All members get the arguments.
+func newRing(t *testing.T, version string, voters int, args ...string) *ring {
 	t.Helper()
-	r := &ring{t: t, dir: t.TempDir(), version: version, ca: newAuthority(t)}
+	r := &ring{t: t, dir: t.TempDir(), version: version, ca: newAuthority(t), args: args}
 	cert, key := r.ca.issue(t, "kube-etcd")
 	for name, data := range map[string][]byte{"ca.crt": r.ca.pem, "member.crt": cert, "member.key": key} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), data, 0o600); err != nil {
@@ -133,6 +134,7 @@ func (m *member) start(peers []etcd.Peer, state string) {
 		"--peer-cert-file="+pki("member.crt"), "--peer-key-file="+pki("member.key"), "--peer-trusted-ca-file="+pki("ca.crt"),
 		"--initial-cluster="+strings.Join(initial, ","), "--initial-cluster-state="+state, "--initial-cluster-token="+m.r.dir,
 		"--feature-gates=InitialCorruptCheck=true", "--snapshot-count=10000", "--watch-progress-notify-interval=5s", "--log-level=warn")
+	m.cmd.Args = append(m.cmd.Args, m.r.args...)
 	m.log = &bytes.Buffer{}
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also if the test is killed
@@ -265,9 +267,13 @@ func (r *run) plan() *reconcile.Computed {
 // apply plans and applies until an address is done, if one is given: then the program is killed.
 func (r *run) apply(killedAfter reconcile.Address, allow ...string) error {
 	r.m.r.t.Helper()
+	return r.applySet(r.set(), killedAfter, allow...)
+}
+
+func (r *run) applySet(set *reconcile.Set, killedAfter reconcile.Address, allow ...string) error {
+	r.m.r.t.Helper()
 	ctx, kill := context.WithCancel(r.m.r.t.Context())
 	defer kill()
-	set := r.set()
 	c, err := set.Compute(ctx)
 	if err != nil {
 		return err

@@ -130,6 +130,10 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			if cp.Runtime != nil {
 				in.Restart = resource.stop
 			}
+			resource.Outdated = func(ctx context.Context, manifest []byte) bool {
+				r, err := staticpod.Recorded(staticpod.Etcd, manifest, cp.Pods.Cluster)
+				return err == nil && EtcdOutdated(ctx, in, r.InitialCluster)
+			}
 			resource.Guard = func(ctx context.Context, say func(reconcile.Progress)) (func(), error) {
 				return EtcdSpare(ctx, in, say)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
 // EtcdClient is what resources ask of etcd. *etcd.Client is one.
@@ -128,6 +129,30 @@ func EtcdPeers(ctx context.Context, in EtcdInput) ([]etcd.Peer, error) {
 			WithHint("somebody removed it a moment ago; run apply again")
 	}
 	return c.Peers(in.PeerURL, in.NodeName), nil
+}
+
+// EtcdOutdated tells whether a member that is told of these members cannot start,
+// because there are others by now: somebody joined or was removed between the
+// manifest and its first start. One that has begun its log does not compare them
+// any more, and names do not matter to it (behaviour catalogue, appendix B 2).
+func EtcdOutdated(ctx context.Context, in EtcdInput, told []staticpod.Member) bool {
+	if d := in.observeData().data; in.Client == nil || d.begun || d.denied || in.Client.Status(ctx, in.ClientURL).Answers() {
+		return false
+	}
+	peers, err := EtcdPeers(ctx, in)
+	if err != nil {
+		return false // the next time
+	}
+	var have, want []string
+	for _, m := range told {
+		have = append(have, m.PeerURL)
+	}
+	for _, p := range peers {
+		want = append(want, p.URL)
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	return !slices.Equal(have, want)
 }
 
 // EtcdStartPeers are the entries of initial-cluster with which the member of

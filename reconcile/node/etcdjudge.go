@@ -139,7 +139,7 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	for _, m := range c.Members {
 		if v.adds && m.Learner && !slices.Contains(v.removed(), m.ID) {
 			out = append(out, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "EtcdLearner", Address: a,
-				Seen: "this waits until " + m.String() + " is a voter: by default etcd takes one learner at a time",
+				Seen: m.String() + " is a learner: where etcd takes one at a time, as it does by default, this waits until that is a voter",
 				Hint: "if nobody is joining there, `etcdctl member remove " + m.HexID() + "` takes it out"})
 		}
 		if alarms := c.Status[m.ID].Alarms; len(alarms) > 0 && c.Status[m.ID].Answers() {

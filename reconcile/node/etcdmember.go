@@ -110,7 +110,7 @@ func turnText(err error, seen *etcd.Cluster) string {
 			}
 		}
 		slices.Sort(whose)
-		return "waits for its turn: etcd takes one learner at a time, and has " + strings.Join(whose, ", ")
+		return "waits for its turn: etcd takes no more learners than it has: " + strings.Join(whose, ", ")
 	case errors.Is(err, etcd.ErrUnhealthy):
 		return "waits for etcd: not every voter was connected for the last five seconds"
 	case errors.Is(err, etcd.ErrNotConfirmed):

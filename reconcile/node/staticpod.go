@@ -35,6 +35,9 @@ const (
 	manifestDirMode = fs.FileMode(0o700)
 	// stopGrace is the kubelet's own grace for a pod that names none.
 	stopGrace = 30 * time.Second
+	// outdatedEvery is how often it is asked whether the manifest of a pod that does
+	// not serve is still the right one.
+	outdatedEvery = time.Second
 	// probeAgain is the pause before a component that did not answer is asked
 	// a second time: one lost answer is no reason for a change.
 	probeAgain = 250 * time.Millisecond
@@ -61,6 +64,10 @@ type StaticPod struct {
 	// Render gives the manifest right before it is written, where a part of it
 	// is known only then. May be nil.
 	Render func(context.Context) ([]byte, error)
+	// Outdated tells whether what Render gave has been overtaken since, so that the
+	// pod of this manifest cannot start: it is asked now and then while that does
+	// not serve, and the manifest is rendered anew. May be nil.
+	Outdated func(ctx context.Context, manifest []byte) bool
 	// Health asks the component once; nil means that it serves.
 	Health func(context.Context) error
 	// RestartOn are files that the component reads only when it starts
@@ -504,7 +511,7 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 	}
 	w := podWait{
 		name: r.Name, pod: r.podName(), path: r.Path, images: podImages(r.Want),
-		health: health, runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
+		health: r.renewing(health, say), runtime: r.Runtime, timeout: r.Timeout, fresh: fresh,
 	}
 	if r.Services != nil {
 		w.services = kubeletUnderServices{r.Services}
@@ -513,6 +520,31 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 		w.written = st.ModTime
 	}
 	return w.run(ctx, say)
+}
+
+// renewing asks for a component's health, and renders a manifest anew that has
+// been overtaken.
+func (r *staticPodResource) renewing(health func(context.Context) error, say func(reconcile.Progress)) func(context.Context) error {
+	if r.Outdated == nil || r.Render == nil {
+		return health
+	}
+	asked := time.Now()
+	return func(ctx context.Context) error {
+		err := health(ctx)
+		if err == nil || time.Since(asked) < outdatedEvery {
+			return err
+		}
+		asked = time.Now()
+		o := observeFile(r.Files, r.Path)
+		if !o.state.Exists() || o.problem != "" || !r.Outdated(ctx, o.content) {
+			return err
+		}
+		if err := r.write(ctx); err != nil {
+			return err // and tries again
+		}
+		say(reconcile.Progress{Message: "what the manifest names has changed since it was written: it is written anew"})
+		return err
+	}
 }
 
 // joined adds to an unhealthy component's error that the node is one already.
