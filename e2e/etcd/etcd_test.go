@@ -271,6 +271,36 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// Endpoints of two clusters with one CA, as after a snapshot was restored on one machine only.
+func TestTwoClusters(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 1)
+	other := newRingOf(t, r.ca, "3.7.0", 1)
+	id := func(r *ring) string {
+		c, err := r.look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return etcd.HexID(c.ID)
+	}
+	want := []string{r.members[0].client + " is of " + id(r), other.members[0].client + " is of " + id(other)}
+	_, err := r.asker(other.members[0].client).Look(t.Context())
+	for _, w := range want {
+		if fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: %v", w, err)
+		}
+	}
+	run := r.machine("cp2").run()
+	run.client = r.asker(other.members[0].client)
+	run.in.Client = run.client
+	if c := run.plan(); len(membership(c)) > 0 || len(c.Findings) != 1 || c.Findings[0].Name != "EtcdMembership" || !strings.Contains(c.Findings[0].Seen, want[0]) {
+		t.Errorf("%+v %+v", c.Changes, c.Findings)
+	}
+	other.members[0].kill()
+	run.must(run.apply(""))
+	r.is("cp1", "cp2")
+}
+
 // Without a majority nothing is changed, and the members that are missing are named.
 func TestQuorumIsLost(t *testing.T) {
 	t.Parallel()

@@ -56,7 +56,12 @@ const dataDir = "/var/lib/etcd"
 // newRing starts a cluster with a number of voters. All members get the arguments.
 func newRing(t *testing.T, version string, voters int, args ...string) *ring {
 	t.Helper()
-	r := &ring{t: t, dir: t.TempDir(), version: version, ca: newAuthority(t), args: args}
+	return newRingOf(t, newAuthority(t), version, voters, args...)
+}
+
+func newRingOf(t *testing.T, ca *authority, version string, voters int, args ...string) *ring {
+	t.Helper()
+	r := &ring{t: t, dir: t.TempDir(), version: version, ca: ca, args: args}
 	cert, key := r.ca.issue(t, "kube-etcd")
 	for name, data := range map[string][]byte{"ca.crt": r.ca.pem, "member.crt": cert, "member.key": key} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), data, 0o600); err != nil {

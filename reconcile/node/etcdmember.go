@@ -34,6 +34,8 @@ func (r *etcdMember) Change(own reconcile.Observation, view reconcile.View) (*re
 		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, fault.New(fault.Unreachable, "etcd cannot be asked, and this machine's member is not there yet: %s", in.NoClient))}, nil
 	case in.Client == nil:
 		return nil, []reconcile.Finding{notCompared(r.address, "etcd cannot be asked: "+in.NoClient, "")}, nil
+	case o.err != nil && c == nil && fault.ClassOf(o.err) == fault.Conflict:
+		return nil, []reconcile.Finding{blocked(FindingEtcdMembership, r.address, o.err)}, nil
 	case o.err != nil && c == nil:
 		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, o.err)}, nil
 	}
