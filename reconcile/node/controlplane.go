@@ -2,6 +2,8 @@ package node
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -53,7 +55,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		cp.PKI.Owners, cp.PKI.After = Owners(cp.Pods.Cluster, cp.Pods.Users), []reconcile.Address{ControlPlaneUsers}
 	}
 	if cp.PKI.Shared != nil {
-		certificates = pkiResources(cp.PKI, p)
+		certificates = pkiResources(keepEtcdAddress(cp.PKI, cp.Etcd), p)
 		out = append(out, certificates...)
 	}
 	var manifests []reconcile.Address
@@ -189,6 +191,30 @@ func renderEtcd(cp *ControlPlane) func(context.Context) ([]byte, error) {
 		i := slices.IndexFunc(pods, func(p staticpod.Pod) bool { return p.Name == staticpod.Etcd })
 		return pods[i].Manifest, nil
 	}
+}
+
+// keepEtcdAddress leaves the address of this machine's member as it was in etcd's
+// certificates, as long as etcd has that member: it may be a voter that runs, which
+// serves a new certificate at once, and has to be reached until it is removed.
+func keepEtcdAddress(p PKI, in *EtcdInput) PKI {
+	if in == nil || !in.RecordedMember || in.RecordedPeerURL == in.PeerURL {
+		return p
+	}
+	u, err := url.Parse(in.RecordedPeerURL)
+	if err != nil {
+		return p
+	}
+	ip := net.ParseIP(u.Hostname())
+	if ca := p.Shared.CAs[pki.EtcdCA]; ip == nil || ca == nil || ca.External {
+		return p // nobody here could make it
+	}
+	p.Leaves = slices.Clone(p.Leaves)
+	for i, l := range p.Leaves {
+		if l.Name == pki.EtcdServer || l.Name == pki.EtcdPeer {
+			p.Leaves[i].IPs = append(slices.Clone(l.IPs), ip)
+		}
+	}
+	return p
 }
 
 func addressesOf(lists ...[]reconcile.Resource) []reconcile.Address {

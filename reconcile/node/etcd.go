@@ -51,8 +51,10 @@ type EtcdInput struct {
 	Addresses []netip.Addr
 	// RecordedPeerURL is the one in the manifest that is on the machine, if any.
 	RecordedPeerURL string
-	Data            EtcdData
-	Timeout         time.Duration // timeouts.etcdAPICall
+	// RecordedMember says that etcd has a member there, or that nobody knows.
+	RecordedMember bool
+	Data           EtcdData
+	Timeout        time.Duration // timeouts.etcdAPICall
 	// Serves waits until the member on this machine serves, and tells meanwhile
 	// why it does not. May be nil.
 	Serves func(ctx context.Context, say func(reconcile.Progress)) error

@@ -457,6 +457,11 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	r.onClose(client.Close)
 	in.Client, in.NoClient = client, ""
+	if in.RecordedPeerURL != "" && in.RecordedPeerURL != in.PeerURL {
+		seen, err := client.Look(ctx)
+		_, in.RecordedMember = seen.ByPeerURL(in.RecordedPeerURL)
+		in.RecordedMember = in.RecordedMember || err != nil
+	}
 	r.etcdInput = in
 	if !recorded {
 		seen, err := client.Look(ctx)
