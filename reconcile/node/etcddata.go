@@ -97,6 +97,14 @@ func identify(data fs.FS, name string) (etcd.Identity, error) {
 	return etcd.Identify(head)
 }
 
+// String says whose data it is.
+func (d etcdData) String() string {
+	if d.unknown() {
+		return "data"
+	}
+	return "data of member " + etcd.HexID(d.identity.MemberID) + " of cluster " + etcd.HexID(d.identity.ClusterID)
+}
+
 // unknown tells that nobody can say whose data it is.
 func (d etcdData) unknown() bool { return d.denied || d.problem != "" }
 
@@ -170,7 +178,7 @@ func (r *etcdDataDir) moves(d etcdData) []reconcile.Field {
 	}
 	var out []reconcile.Field
 	for _, dir := range dirs {
-		out = append(out, reconcile.Field{Path: dir, Before: "(data)", After: r.aside(dir, d)})
+		out = append(out, reconcile.Field{Path: dir, Before: "(" + d.String() + ")", After: r.aside(dir, d)})
 	}
 	return out
 }

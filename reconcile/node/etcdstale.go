@@ -44,7 +44,8 @@ func (r *etcdStale) Apply(ctx context.Context, c reconcile.Change, _ reconcile.V
 			return v.quorum.Error(), false, nil
 		}
 		i := slices.IndexFunc(v.removes, func(m removal) bool {
-			// Only what was shown: who allowed that did not allow more.
+			// Only what was shown, also if more comes up while it waits: who allowed
+			// that did not allow more.
 			return slices.ContainsFunc(c.Fields, func(f reconcile.Field) bool { return f.Path == "members["+m.HexID()+"]" })
 		})
 		if i < 0 {

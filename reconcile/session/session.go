@@ -296,6 +296,9 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 			return err
 		}
 	}
+	if err := reconcile.Unshown(r.computed.Changes, computed.Changes); err != nil {
+		return err
+	}
 	if err := r.set.Apply(ctx, computed, allow, tell); err != nil {
 		return r.atRest(err)
 	}
