@@ -403,6 +403,33 @@ func TestDataOfAnotherMembership(t *testing.T) {
 	})
 }
 
+// A log with a directory of its own is found, and moved aside with the data.
+func TestLogOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 1)
+	m := r.machine("cp2")
+	m.wal = dataDir + "/wal"
+	run := m.run()
+	run.must(run.apply(""))
+	run = m.run()
+	if c := run.plan(); len(c.Changes) > 0 || len(c.Findings) > 0 {
+		t.Errorf("it is a member, and its plan is not empty: %+v %+v", c.Changes, c.Findings)
+	}
+	c, err := run.client.Look(t.Context())
+	run.must(err)
+	own, _ := c.ByPeerURL(m.peer)
+	r.eventually("etcd lets it go", func() bool { return run.client.Remove(t.Context(), own.ID) == nil })
+	r.eventually("it has ended", func() bool { return !m.runs() })
+	run = m.run()
+	run.must(run.apply("", "wipe-etcd-data"))
+	r.is("cp1", "cp2")
+	for _, kept := range []string{"member.*-*/snap/db", "wal.*-*/*.wal"} {
+		if found, _ := filepath.Glob(filepath.Join(m.data(), kept)); len(found) == 0 {
+			t.Errorf("%s was not kept", kept)
+		}
+	}
+}
+
 func TestDiskLost(t *testing.T) {
 	t.Parallel()
 	r := newRing(t, "3.7.0", 3)
@@ -498,11 +525,11 @@ func TestRestartsTakeTurns(t *testing.T) {
 	for i, m := range r.members {
 		run := m.run()
 		wg.Go(func() {
-			var release func()
+			var release func(error)
 			if release, errs[i] = node.EtcdSpare(t.Context(), run.in, func(p reconcile.Progress) { t.Logf("%s: %s", m.name, p.Message) }); errs[i] != nil {
 				return
 			}
-			defer release()
+			defer release(nil)
 			if n := down.Add(1); n > 1 {
 				t.Errorf("%d voters are started again at once", n)
 			}
@@ -540,16 +567,23 @@ func TestRestartsTakeTurns(t *testing.T) {
 	if err != nil || again == nil {
 		t.Fatal(err)
 	}
-	release()
+	release(true)
 	if holder, _, err := client.TryLock(t.Context(), "cp2"); err != nil || holder != "cp1" {
 		t.Errorf("the end of the run before gave the turn away: %q, %v", holder, err)
 	}
-	again()
+	again(true)
 	holder, release, err = client.TryLock(t.Context(), "cp2")
 	if err != nil || holder != "" {
 		t.Fatal(holder, err)
 	}
-	release()
+	release(false) // its member may not serve yet
+	if holder, _, err := client.TryLock(t.Context(), "cp3"); err != nil || holder != "cp2" {
+		t.Error(holder, err)
+	}
+	if _, release, err = client.TryLock(t.Context(), "cp2"); err != nil {
+		t.Fatal(err)
+	}
+	release(true)
 
 	r.members[2].kill()
 	r.eventually("it is missed", func() bool {

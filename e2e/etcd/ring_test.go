@@ -45,6 +45,7 @@ type member struct {
 	version      string
 	peer, client string // URLs
 	root         string // of its file system
+	wal          string // the directory of its log, if it has one of its own
 	host         *host.Host
 	cmd          *exec.Cmd
 	log          *bytes.Buffer
@@ -140,6 +141,9 @@ func (m *member) start(peers []etcd.Peer, state string) {
 		"--initial-cluster="+strings.Join(initial, ","), "--initial-cluster-state="+state, "--initial-cluster-token="+m.r.dir,
 		"--feature-gates=InitialCorruptCheck=true", "--snapshot-count=10000", "--watch-progress-notify-interval=5s", "--log-level=warn")
 	m.cmd.Args = append(m.cmd.Args, m.r.args...)
+	if m.wal != "" {
+		m.cmd.Args = append(m.cmd.Args, "--wal-dir="+filepath.Join(m.root, m.wal))
+	}
 	m.log = &bytes.Buffer{}
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also if the test is killed
@@ -246,7 +250,7 @@ func (m *member) run() *run {
 	m.r.t.Helper()
 	c := m.r.asker()
 	return &run{m: m, client: c, in: node.EtcdInput{
-		NodeName: m.name, PeerURL: m.peer, ClientURL: m.client, DataDir: dataDir, Version: m.version,
+		NodeName: m.name, PeerURL: m.peer, ClientURL: m.client, DataDir: dataDir, WALDir: m.wal, Version: m.version,
 		Client: c, Data: m.host, Timeout: time.Minute, Manifest: manifest,
 	}}
 }

@@ -136,7 +136,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 				r, err := staticpod.Recorded(staticpod.Etcd, manifest, cp.Pods.Cluster)
 				return err == nil && EtcdOutdated(ctx, in, r.InitialCluster)
 			}
-			resource.Guard = func(ctx context.Context, say func(reconcile.Progress)) (func(), error) {
+			resource.Guard = func(ctx context.Context, say func(reconcile.Progress)) (func(error), error) {
 				return EtcdSpare(ctx, in, say)
 			}
 			out = append(out, EtcdResources(in)...)

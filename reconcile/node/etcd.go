@@ -23,7 +23,7 @@ type EtcdClient interface {
 	Promote(ctx context.Context, id uint64) error
 	Remove(ctx context.Context, id uint64) error
 	// TryLock takes the turn to start a member again, or names who has it.
-	TryLock(ctx context.Context, name string) (holder string, release func(), err error)
+	TryLock(ctx context.Context, name string) (holder string, release func(finished bool), err error)
 }
 
 // EtcdInput is what this machine's membership in etcd follows from.

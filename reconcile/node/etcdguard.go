@@ -16,10 +16,11 @@ import (
 const lostFor = 10 * time.Second
 
 // EtcdSpare returns when etcd can do without this machine's member for a moment, with
-// what gives the turn to the next machine. Machines take turns, so that the same
+// what gives the turn to the next machine when that serves again; after an error it
+// may take a while until it does, and the turn ends by its time. Machines take turns, so that the same
 // change on all of them at once does not end all voters at once; that needs a
 // lock, because each would see the others healthy.
-func EtcdSpare(ctx context.Context, in EtcdInput, say func(reconcile.Progress)) (release func(), err error) {
+func EtcdSpare(ctx context.Context, in EtcdInput, say func(reconcile.Progress)) (done func(error), err error) {
 	if in.Client == nil {
 		return nil, fault.New(fault.Unreachable, "etcd cannot be asked whether it can do without this machine's member for a moment: %s", in.NoClient)
 	}
@@ -31,7 +32,7 @@ func EtcdSpare(ctx context.Context, in EtcdInput, say func(reconcile.Progress)) 
 		}
 	}
 	if err != nil {
-		s.unlock()
+		s.unlock(nil)
 		if s.last != nil && fault.ClassOf(err) == fault.Timeout {
 			return nil, fault.New(fault.Conflict, "etcd is left as it is: %w; waited %s for that (timeouts.etcdAPICall)", s.last, in.Timeout).
 				WithHint("%s; then run apply again", fault.HintOf(s.last))
@@ -51,12 +52,12 @@ type sparing struct {
 	last    error     // why it cannot be spared
 	lost    time.Time // since when no voter knows a leader
 	holder  string    // who has its turn
-	release func()
+	release func(finished bool)
 }
 
-func (s *sparing) unlock() {
+func (s *sparing) unlock(err error) {
 	if s.release != nil {
-		s.release()
+		s.release(err == nil)
 		s.release = nil
 	}
 }
@@ -83,7 +84,7 @@ func (s *sparing) step(ctx context.Context) (string, bool, error) {
 	s.lost = time.Time{}
 	voters := seen.Voters()
 	if s.last = etcd.CanRestart(voters, own.ID); s.last != nil {
-		s.unlock()
+		s.unlock(nil)
 		return "waits for etcd: " + s.last.Error(), false, nil
 	}
 	if len(voters) == 1 || s.release != nil { // the look was made with the lock
@@ -116,7 +117,7 @@ func (s *sparing) lock(ctx context.Context) (string, bool, error) {
 		// It cannot be waited for what only a restart may mend, such as a full database.
 		s.say(reconcile.Progress{Message: "machines cannot take turns: " + err.Error(),
 			Hint: "apply this on one control plane after the other"})
-		s.release = func() {}
+		s.release = func(bool) {}
 		return "", false, nil
 	case err != nil && !etcd.Temporary(err):
 		return "", false, err

@@ -32,9 +32,9 @@ func (e *etcdTurns) Look(context.Context) (etcd.Cluster, error) {
 	return c, nil
 }
 
-func (e *etcdTurns) TryLock(context.Context, string) (string, func(), error) {
+func (e *etcdTurns) TryLock(context.Context, string) (string, func(bool), error) {
 	e.locks++
-	return "", func() { e.free++ }, e.noLock
+	return "", func(bool) { e.free++ }, e.noLock
 }
 
 // ringOf is a cluster of one voter per letter, of which this machine's is the
@@ -99,7 +99,7 @@ func TestEtcdSpare(t *testing.T) {
 				t.Error(all)
 			}
 			if err == nil {
-				release()
+				release(nil)
 			}
 			if c.locks >= 0 && e.locks != c.locks {
 				t.Errorf("asked for its turn %d times", e.locks)
@@ -159,16 +159,16 @@ func TestStaticPodGuard(t *testing.T) {
 			c := newPodCase(t)
 			start(c)
 			before := c.read()
-			c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(), error) { return nil, no }
+			c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(error), error) { return nil, no }
 			if _, err := c.apply(); !errors.Is(err, no) || c.read() != before || len(c.kubelet.stopped) > 0 {
 				t.Errorf("%v, stopped %q", err, c.kubelet.stopped)
 			}
 			held := 0
-			c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(), error) {
+			c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(error), error) {
 				held++
-				return func() {
+				return func(err error) {
 					held--
-					if c.pod.Health(t.Context()) != nil || c.read() != string(c.pod.Want) {
+					if err != nil || c.pod.Health(t.Context()) != nil || c.read() != string(c.pod.Want) {
 						t.Error("given back before it serves")
 					}
 				}, nil
@@ -182,7 +182,7 @@ func TestStaticPodGuard(t *testing.T) {
 	t.Run("there was none", func(t *testing.T) {
 		t.Parallel()
 		c := newPodCase(t)
-		c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(), error) { return nil, no }
+		c.pod.Guard = func(context.Context, func(reconcile.Progress)) (func(error), error) { return nil, no }
 		c.applied()
 	})
 }

@@ -78,9 +78,9 @@ type StaticPod struct {
 	// Withdrawn is the resource before whose change the manifest is taken away.
 	Withdrawn reconcile.Address
 	// Guard returns when the pod may be ended that runs, with what is called when
-	// the next one serves; its error is why it may not. It is not asked for a pod
-	// that had no manifest. May be nil.
-	Guard func(ctx context.Context, say func(reconcile.Progress)) (done func(), err error)
+	// the next one serves, or with the error why it does not; its own error is why
+	// it may not. It is not asked for a pod that had no manifest. May be nil.
+	Guard func(ctx context.Context, say func(reconcile.Progress)) (done func(error), err error)
 	// Begins, if set, waits for the health of a pod that is created, where it is
 	// to change itself: then it is enough here that the pod runs.
 	Begins reconcile.Address
@@ -343,7 +343,7 @@ func (r *staticPodResource) write(ctx context.Context) error {
 // replace writes another manifest and waits until its pod serves. If it does
 // not, and the one before did, that is put back: nothing is left worse than it
 // was found.
-func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) error {
+func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) (err error) {
 	if r.FilesOnly || r.NoHealth {
 		return r.write(ctx)
 	}
@@ -354,7 +354,7 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	before, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err // nothing was changed
@@ -394,20 +394,20 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 	}
 }
 
-func (r *staticPodResource) guard(ctx context.Context, say func(reconcile.Progress)) (done func(), err error) {
+func (r *staticPodResource) guard(ctx context.Context, say func(reconcile.Progress)) (done func(error), err error) {
 	if r.Guard == nil {
-		return func() {}, nil
+		return func(error) {}, nil
 	}
 	return r.Guard(ctx, say)
 }
 
 // withdraw takes the manifest away, and returns when no container runs.
-func (r *staticPodResource) withdraw(ctx context.Context, say func(reconcile.Progress)) error {
+func (r *staticPodResource) withdraw(ctx context.Context, say func(reconcile.Progress)) (err error) {
 	done, err := r.guard(ctx, say)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	if err := r.Files.Remove(r.Path); err != nil || r.Runtime == nil {
 		return err
 	}
@@ -435,12 +435,12 @@ func (r *staticPodResource) stop(ctx context.Context) error {
 
 // restart ends the component's container, and waits until the one that the
 // kubelet starts in its place serves.
-func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
+func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) (err error) {
 	done, err := r.guard(ctx, say)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer func() { done(err) }()
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err

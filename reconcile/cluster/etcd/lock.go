@@ -25,8 +25,9 @@ var ErrNoLock = errors.New("etcd takes no keys")
 // TryLock takes the lock of those that make their member of etcd start again,
 // one machine after the other. Where another holds it, its name is returned and
 // no release. Who holds it already takes it over: it is the run before, which was
-// killed.
-func (c *Client) TryLock(ctx context.Context, name string) (holder string, release func(), err error) {
+// killed. Where it is not finished what was done with the lock, releasing it
+// leaves that to the lease, and so some time before the next one has its turn.
+func (c *Client) TryLock(ctx context.Context, name string) (holder string, release func(finished bool), err error) {
 	var lease int64
 	err = c.voters(ctx, c.limits.change, func(ctx context.Context, conn *grpc.ClientConn) error {
 		r, err := pb.NewLeaseClient(conn).LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: int64(lockTime / time.Second)})
@@ -70,10 +71,12 @@ func (c *Client) TryLock(ctx context.Context, name string) (holder string, relea
 		defer close(kept)
 		c.keep(keeping, lease)
 	}()
-	return "", func() {
+	return "", func(finished bool) {
 		stop()
 		<-kept
-		c.revoke(ctx, lease)
+		if finished {
+			c.revoke(ctx, lease)
+		}
 	}, nil
 }
 

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -83,7 +84,7 @@ func CanRestart(voters []Voter, id uint64) error {
 	if Interrupts(voters) {
 		return atLeast(len(voters), voters, "etcd is interrupted while "+voters[i].String()+" starts again, and would not come back for certain", bringBack)
 	}
-	others := append(voters[:i:i], voters[i+1:]...)
+	others := slices.Concat(voters[:i], voters[i+1:])
 	return atLeast(Majority(len(voters)), others, "while "+voters[i].String()+" starts again etcd would have no quorum", bringBack)
 }
 
