@@ -172,10 +172,42 @@ func Refused(changes []Change, allow []string) error {
 	return errors.Join(errs...)
 }
 
+// Unshown is the error of destructive changes which are not among those that
+// were shown when they were allowed: a name stands for what was shown under it,
+// and for nothing that has come since. It is nil if there is none.
+func Unshown(shown, now []Change) error {
+	var errs []error
+	for _, c := range now {
+		if c.Allow == "" || slices.ContainsFunc(shown, func(s Change) bool { return s.Address == c.Address && s.covers(&c) }) {
+			continue
+		}
+		errs = append(errs, fault.New(fault.Conflict, "would destroy something else than the plan showed: %s", c.Summary).At(string(c.Address)).
+			WithHint("it was left as it is; run plan to see what is there now, and apply again with --allow=%s", c.Allow))
+	}
+	return errors.Join(errs...)
+}
+
+// covers tells whether all that another change destroys is what this one does.
+// What a field becomes is not compared: it may depend on what was done before.
+func (c *Change) covers(other *Change) bool {
+	if c.Allow != other.Allow {
+		return false
+	}
+	if len(other.Fields) == 0 {
+		return c.Summary == other.Summary
+	}
+	for _, f := range other.Fields {
+		if f.Before != "" && !slices.ContainsFunc(c.Fields, func(s Field) bool { return s.Path == f.Path && s.Before == f.Before }) {
+			return false
+		}
+	}
+	return true
+}
+
 // Apply makes the planned changes. A change starts when those it comes after
 // are done, beside others that do not wait for it. Each is observed again right
-// before: what has become unnecessary is skipped, and what has become
-// destructive without having been planned so is refused. After a failure no
+// before: what has become unnecessary is skipped, and what would destroy
+// something else than what was planned is refused. After a failure no
 // further change starts, and those under way are waited for.
 func (s *Set) Apply(ctx context.Context, c *Computed, allow []string, tell func(Event)) error {
 	if err := Refused(c.Changes, allow); err != nil {
@@ -265,10 +297,11 @@ func (s *Set) applyOne(ctx context.Context, planned Change, v *view, allow []str
 		emit(Event{Type: EventSkip, Address: planned.Address, Change: &planned})
 		return nil
 	}
-	if fresh.Allow != planned.Allow {
-		if err := Refused([]Change{*fresh}, allow); err != nil {
-			return fail(err)
-		}
+	if err := Refused([]Change{*fresh}, allow); err != nil {
+		return fail(err)
+	}
+	if err := Unshown([]Change{planned}, []Change{*fresh}); err != nil {
+		return fail(err)
 	}
 	emit(Event{Type: EventStart, Address: planned.Address, Change: fresh})
 	say := func(p Progress) { emit(Event{Type: EventProgress, Address: planned.Address, Say: &p}) }

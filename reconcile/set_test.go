@@ -40,6 +40,7 @@ type value struct {
 	want    string
 	after   []Address
 	allow   string
+	fields  []Field
 	apply   func(context.Context) error // before the write
 	stuck   bool                        // never becomes what it should be
 }
@@ -52,7 +53,7 @@ func (r *value) Change(own Observation, _ View) (*Change, []Finding, error) {
 	if own.(string) == r.want {
 		return nil, nil, nil
 	}
-	return &Change{Address: r.address, Action: Update, Reason: Drift, Summary: "differs", Allow: r.allow}, nil, nil
+	return &Change{Address: r.address, Action: Update, Reason: Drift, Summary: "differs", Fields: r.fields, Allow: r.allow}, nil, nil
 }
 
 func (r *value) Apply(ctx context.Context, _ Change, _ View, say func(Progress)) error {
@@ -264,6 +265,45 @@ func TestWhatBecameDestructiveSinceThePlanIsRefused(t *testing.T) {
 	r.allow = "replace-ca" // as if another CA had appeared
 	if err := s.Apply(t.Context(), c, nil, func(Event) {}); fault.ClassOf(err) != fault.Conflict || len(w.order) != 0 {
 		t.Errorf("err %v, written %v", err, w.order)
+	}
+}
+
+// Who allowed what was shown did not allow what has come since.
+func TestOnlyWhatWasShownIsDestroyed(t *testing.T) {
+	one, two := Field{Path: "members[1]", Before: "cp1", After: "(removed)"}, Field{Path: "members[2]", Before: "cp2", After: "(removed)"}
+	another := one
+	another.Before = "cp9"
+	for name, c := range map[string]struct {
+		allow       string // as it was planned
+		shown, then []Field
+		refused     bool
+	}{
+		"the same":           {"remove", []Field{one, two}, []Field{one, two}, false},
+		"less":               {"remove", []Field{one, two}, []Field{two}, false},
+		"more":               {"remove", []Field{one}, []Field{one, two}, true},
+		"something else":     {"remove", []Field{one}, []Field{another}, true},
+		"what is made of it": {"remove", []Field{one}, []Field{{Path: one.Path, Before: one.Before, After: "x"}}, false},
+		"what was not there": {"remove", []Field{one}, []Field{one, {Path: "id", After: "x"}}, false},
+		"not destructive":    {"", []Field{one}, []Field{one}, true},
+		"another name":       {"wipe", []Field{one}, []Field{one}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld()
+			r := &value{w: w, address: "a:x", want: "1", allow: c.allow, fields: c.shown}
+			s := mustSet(t, r)
+			shown := compute(t, s)
+			r.allow, r.fields = "remove", c.then
+			err := s.Apply(t.Context(), shown, []string{"remove", "wipe"}, func(Event) {})
+			if (err != nil) != c.refused || (len(w.order) == 0) != c.refused {
+				t.Fatalf("%v, written %v", err, w.order)
+			}
+			if err != nil && (fault.ClassOf(err) != fault.Conflict || !strings.Contains(fault.HintOf(err), "--allow=remove")) {
+				t.Errorf("%v, hint %q", err, fault.HintOf(err))
+			}
+		})
+	}
+	if err := Unshown(nil, []Change{{Address: "a:x", Allow: "remove"}}); fault.ClassOf(err) != fault.Conflict {
+		t.Errorf("what was not shown at all: %v", err)
 	}
 }
 

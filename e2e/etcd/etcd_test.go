@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -270,6 +271,36 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// Endpoints of two clusters with one CA, as after a snapshot was restored on one machine only.
+func TestTwoClusters(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 1)
+	other := newRingOf(t, r.ca, "3.7.0", 1)
+	id := func(r *ring) string {
+		c, err := r.look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return etcd.HexID(c.ID)
+	}
+	want := []string{r.members[0].client + " is of " + id(r), other.members[0].client + " is of " + id(other)}
+	_, err := r.asker(other.members[0].client).Look(t.Context())
+	for _, w := range want {
+		if fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), w) {
+			t.Errorf("%s: %v", w, err)
+		}
+	}
+	run := r.machine("cp2").run()
+	run.client = r.asker(other.members[0].client)
+	run.in.Client = run.client
+	if c := run.plan(); len(membership(c)) > 0 || len(c.Findings) != 1 || c.Findings[0].Name != "EtcdMembership" || !strings.Contains(c.Findings[0].Seen, want[0]) {
+		t.Errorf("%+v %+v", c.Changes, c.Findings)
+	}
+	other.members[0].kill()
+	run.must(run.apply(""))
+	r.is("cp1", "cp2")
+}
+
 // Without a majority nothing is changed, and the members that are missing are named.
 func TestQuorumIsLost(t *testing.T) {
 	t.Parallel()
@@ -299,6 +330,37 @@ func TestQuorumIsLost(t *testing.T) {
 	c, err := r.look()
 	if err != nil || len(c.Members) != 2 {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+// A voter that is down when an apply begins is waited for.
+func TestSettles(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 3)
+	down := r.members[2]
+	down.kill()
+	run := r.machine("cp4").run()
+	r.eventually("it is missed", func() bool {
+		c, err := r.look()
+		return err == nil && healthy(c) == 2 && !c.NoQuorum
+	})
+	if err := run.apply(""); err == nil || !strings.Contains(err.Error(), "EtcdMembership") {
+		t.Fatalf("nothing to wait for: %v", err)
+	}
+	time.AfterFunc(2*time.Second, func() { down.start(nil, "existing") })
+	var said []string
+	settled, err := node.EtcdSettle(t.Context(), run.in, func(reason string, _ time.Duration) { said = append(said, reason) })
+	if err != nil || !settled || len(said) == 0 || !strings.Contains(said[0], "not healthy: cp3") {
+		t.Fatalf("%t, %v, %q", settled, err, said)
+	}
+	run.must(run.apply(""))
+	r.is("cp1", "cp2", "cp3", "cp4")
+	for _, m := range r.members {
+		m.kill()
+	}
+	begin := time.Now()
+	if settled, err := node.EtcdSettle(t.Context(), run.in, func(string, time.Duration) {}); settled || err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("where nobody answers: %t, %v after %s", settled, err, time.Since(begin))
 	}
 }
 
@@ -339,6 +401,33 @@ func TestDataOfAnotherMembership(t *testing.T) {
 		run.must(run.apply("", "wipe-etcd-data"))
 		r.is("cp1", "cp2")
 	})
+}
+
+// A log with a directory of its own is found, and moved aside with the data.
+func TestLogOfItsOwn(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 1)
+	m := r.machine("cp2")
+	m.wal = dataDir + "/wal"
+	run := m.run()
+	run.must(run.apply(""))
+	run = m.run()
+	if c := run.plan(); len(c.Changes) > 0 || len(c.Findings) > 0 {
+		t.Errorf("it is a member, and its plan is not empty: %+v %+v", c.Changes, c.Findings)
+	}
+	c, err := run.client.Look(t.Context())
+	run.must(err)
+	own, _ := c.ByPeerURL(m.peer)
+	r.eventually("etcd lets it go", func() bool { return run.client.Remove(t.Context(), own.ID) == nil })
+	r.eventually("it has ended", func() bool { return !m.runs() })
+	run = m.run()
+	run.must(run.apply("", "wipe-etcd-data"))
+	r.is("cp1", "cp2")
+	for _, kept := range []string{"member.*-*/snap/db", "wal.*-*/*.wal"} {
+		if found, _ := filepath.Glob(filepath.Join(m.data(), kept)); len(found) == 0 {
+			t.Errorf("%s was not kept", kept)
+		}
+	}
 }
 
 func TestDiskLost(t *testing.T) {
@@ -422,6 +511,99 @@ func TestOwnOrphan(t *testing.T) {
 	}
 	run.must(run.apply("", "remove-etcd-member"))
 	r.is("cp1", "cp2")
+}
+
+// The same change on all machines at once must not end all voters at once, and
+// none while another is down.
+func TestRestartsTakeTurns(t *testing.T) {
+	t.Parallel()
+	r := newRing(t, "3.7.0", 3)
+	quiet := func(reconcile.Progress) {}
+	var wg sync.WaitGroup
+	var down atomic.Int32
+	errs := make([]error, len(r.members))
+	for i, m := range r.members {
+		run := m.run()
+		wg.Go(func() {
+			var release func(error)
+			if release, errs[i] = node.EtcdSpare(t.Context(), run.in, func(p reconcile.Progress) { t.Logf("%s: %s", m.name, p.Message) }); errs[i] != nil {
+				return
+			}
+			defer release(nil)
+			if n := down.Add(1); n > 1 {
+				t.Errorf("%d voters are started again at once", n)
+			}
+			m.kill()
+			m.start(nil, "existing")
+			for s := run.client.Status(t.Context(), m.client); !s.Healthy() && t.Context().Err() == nil; s = run.client.Status(t.Context(), m.client) {
+				time.Sleep(20 * time.Millisecond)
+			}
+			down.Add(-1)
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			t.Errorf("%s: %v", r.members[i].name, err)
+		}
+	}
+	r.is("cp1", "cp2", "cp3")
+
+	// A lock that is held is held for the others, and not for a run after one that was killed.
+	client := r.asker()
+	holder, release, err := client.TryLock(t.Context(), "cp1")
+	if err != nil || holder != "" {
+		t.Fatal(holder, err)
+	}
+	if holder, _, err := client.TryLock(t.Context(), "cp2"); err != nil || holder != "cp1" {
+		t.Error(holder, err)
+	}
+	run := r.members[1].run()
+	run.in.Timeout = 2 * time.Second
+	if _, err := node.EtcdSpare(t.Context(), run.in, quiet); fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), "the member of cp1") {
+		t.Error(err)
+	}
+	_, again, err := client.TryLock(t.Context(), "cp1")
+	if err != nil || again == nil {
+		t.Fatal(err)
+	}
+	release(true)
+	if holder, _, err := client.TryLock(t.Context(), "cp2"); err != nil || holder != "cp1" {
+		t.Errorf("the end of the run before gave the turn away: %q, %v", holder, err)
+	}
+	again(true)
+	holder, release, err = client.TryLock(t.Context(), "cp2")
+	if err != nil || holder != "" {
+		t.Fatal(holder, err)
+	}
+	release(false) // its member may not serve yet
+	if holder, _, err := client.TryLock(t.Context(), "cp3"); err != nil || holder != "cp2" {
+		t.Error(holder, err)
+	}
+	if _, release, err = client.TryLock(t.Context(), "cp2"); err != nil {
+		t.Fatal(err)
+	}
+	release(true)
+
+	r.members[2].kill()
+	r.eventually("it is missed", func() bool {
+		c, err := r.look()
+		return err == nil && healthy(c) == 2 && !c.NoQuorum
+	})
+	if _, err := node.EtcdSpare(t.Context(), run.in, quiet); fault.ClassOf(err) != fault.Conflict || !strings.Contains(err.Error(), "not healthy: cp3") {
+		t.Errorf("a voter can be spared while another is down: %v", err)
+	}
+	dead := r.members[2].run()
+	dead.in.Timeout = 2 * time.Second
+	if _, err := node.EtcdSpare(t.Context(), dead.in, quiet); err != nil {
+		t.Errorf("the one that is down cannot be mended: %v", err)
+	}
+	r.members[1].kill() // and with it the quorum
+	alone := r.members[0].run()
+	begin := time.Now()
+	if _, err := node.EtcdSpare(t.Context(), alone.in, quiet); err != nil || time.Since(begin) < 5*time.Second {
+		t.Errorf("%v after %s: without a quorum there is none to lose, which takes a while to be sure of", err, time.Since(begin))
+	}
 }
 
 func TestVersionSkew(t *testing.T) {

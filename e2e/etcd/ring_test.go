@@ -33,6 +33,7 @@ type ring struct {
 	t       *testing.T
 	dir     string
 	version string
+	args    []string
 	ca      *authority
 	members []*member
 }
@@ -44,6 +45,7 @@ type member struct {
 	version      string
 	peer, client string // URLs
 	root         string // of its file system
+	wal          string // the directory of its log, if it has one of its own
 	host         *host.Host
 	cmd          *exec.Cmd
 	log          *bytes.Buffer
@@ -52,10 +54,15 @@ type member struct {
 
 const dataDir = "/var/lib/etcd"
 
-// newRing starts a cluster with a number of voters.
-func newRing(t *testing.T, version string, voters int) *ring {
+// newRing starts a cluster with a number of voters. All members get the arguments.
+func newRing(t *testing.T, version string, voters int, args ...string) *ring {
 	t.Helper()
-	r := &ring{t: t, dir: t.TempDir(), version: version, ca: newAuthority(t)}
+	return newRingOf(t, newAuthority(t), version, voters, args...)
+}
+
+func newRingOf(t *testing.T, ca *authority, version string, voters int, args ...string) *ring {
+	t.Helper()
+	r := &ring{t: t, dir: t.TempDir(), version: version, ca: ca, args: args}
 	cert, key := r.ca.issue(t, "kube-etcd")
 	for name, data := range map[string][]byte{"ca.crt": r.ca.pem, "member.crt": cert, "member.key": key} {
 		if err := os.WriteFile(filepath.Join(r.dir, name), data, 0o600); err != nil {
@@ -133,6 +140,10 @@ func (m *member) start(peers []etcd.Peer, state string) {
 		"--peer-cert-file="+pki("member.crt"), "--peer-key-file="+pki("member.key"), "--peer-trusted-ca-file="+pki("ca.crt"),
 		"--initial-cluster="+strings.Join(initial, ","), "--initial-cluster-state="+state, "--initial-cluster-token="+m.r.dir,
 		"--feature-gates=InitialCorruptCheck=true", "--snapshot-count=10000", "--watch-progress-notify-interval=5s", "--log-level=warn")
+	m.cmd.Args = append(m.cmd.Args, m.r.args...)
+	if m.wal != "" {
+		m.cmd.Args = append(m.cmd.Args, "--wal-dir="+filepath.Join(m.root, m.wal))
+	}
 	m.log = &bytes.Buffer{}
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // also if the test is killed
@@ -239,7 +250,7 @@ func (m *member) run() *run {
 	m.r.t.Helper()
 	c := m.r.asker()
 	return &run{m: m, client: c, in: node.EtcdInput{
-		NodeName: m.name, PeerURL: m.peer, ClientURL: m.client, DataDir: dataDir, Version: m.version,
+		NodeName: m.name, PeerURL: m.peer, ClientURL: m.client, DataDir: dataDir, WALDir: m.wal, Version: m.version,
 		Client: c, Data: m.host, Timeout: time.Minute, Manifest: manifest,
 	}}
 }
@@ -265,9 +276,13 @@ func (r *run) plan() *reconcile.Computed {
 // apply plans and applies until an address is done, if one is given: then the program is killed.
 func (r *run) apply(killedAfter reconcile.Address, allow ...string) error {
 	r.m.r.t.Helper()
+	return r.applySet(r.set(), killedAfter, allow...)
+}
+
+func (r *run) applySet(set *reconcile.Set, killedAfter reconcile.Address, allow ...string) error {
+	r.m.r.t.Helper()
 	ctx, kill := context.WithCancel(r.m.r.t.Context())
 	defer kill()
-	set := r.set()
 	c, err := set.Compute(ctx)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"errors"
+	"net"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +64,7 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			cp.PKI.KubeconfigsAfter = []reconcile.Address{StaticPodAddress(staticpod.APIServer)}
 		}
 		var kubeconfigs []reconcile.Resource
-		certificates, kubeconfigs = pkiResources(cp.PKI, p)
+		certificates, kubeconfigs = pkiResources(keepEtcdAddress(cp.PKI, cp.Etcd), p)
 		out = slices.Concat(out, certificates, kubeconfigs)
 		if !serves {
 			certificates = append(certificates, kubeconfigs...)
@@ -143,6 +145,13 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 			if cp.Runtime != nil {
 				in.Restart = resource.stop
 			}
+			resource.Outdated = func(ctx context.Context, manifest []byte) bool {
+				r, err := staticpod.Recorded(staticpod.Etcd, manifest, cp.Pods.Cluster)
+				return err == nil && EtcdOutdated(ctx, in, r.InitialCluster)
+			}
+			resource.Guard = func(ctx context.Context, say func(reconcile.Progress)) (func(error), error) {
+				return EtcdSpare(ctx, in, say)
+			}
 			out = append(out, EtcdResources(in)...)
 		}
 		out = append(out, resource)
@@ -210,6 +219,30 @@ func renderEtcd(cp *ControlPlane) func(context.Context) ([]byte, error) {
 		i := slices.IndexFunc(pods, func(p staticpod.Pod) bool { return p.Name == staticpod.Etcd })
 		return pods[i].Manifest, nil
 	}
+}
+
+// keepEtcdAddress leaves the address of this machine's member as it was in etcd's
+// certificates, as long as etcd has that member: it may be a voter that runs, which
+// serves a new certificate at once, and has to be reached until it is removed.
+func keepEtcdAddress(p PKI, in *EtcdInput) PKI {
+	if in == nil || !in.RecordedMember || in.RecordedPeerURL == in.PeerURL {
+		return p
+	}
+	u, err := url.Parse(in.RecordedPeerURL)
+	if err != nil {
+		return p
+	}
+	ip := net.ParseIP(u.Hostname())
+	if ca := p.Shared.CAs[pki.EtcdCA]; ip == nil || ca == nil || ca.External {
+		return p // nobody here could make it
+	}
+	p.Leaves = slices.Clone(p.Leaves)
+	for i, l := range p.Leaves {
+		if l.Name == pki.EtcdServer || l.Name == pki.EtcdPeer {
+			p.Leaves[i].IPs = append(slices.Clone(l.IPs), ip)
+		}
+	}
+	return p
 }
 
 func addressesOf(lists ...[]reconcile.Resource) []reconcile.Address {

@@ -1,11 +1,14 @@
 package node
 
 import (
+	"net"
+	"slices"
 	"testing"
 
 	"sigs.k8s.io/yaml"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/reconcile/pki"
 	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
@@ -56,6 +59,46 @@ func TestAddressConsent(t *testing.T) {
 			summary, allow := addressConsent(cp, pod)(existing)
 			if allow != c.allow || (summary == "") != (allow == "") {
 				t.Errorf("%q, %q", summary, allow)
+			}
+		})
+	}
+}
+
+// A voter that runs at the old address needs it in its certificates until it is
+// removed.
+func TestEtcdCertificatesKeepTheOldAddress(t *testing.T) {
+	c := &kubeadm.ClusterConfiguration{Networking: kubeadm.Networking{ServiceSubnet: "10.96.0.0/12"}}
+	leaves, _, err := pki.Leaves(pki.Input{Cluster: c, NodeName: "cp2", Endpoint: kubeadm.APIEndpoint{AdvertiseAddress: "10.0.0.3"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved := EtcdInput{PeerURL: "https://10.0.0.3:2380", RecordedPeerURL: "https://10.0.0.2:2380", RecordedMember: true}
+	gone, same := moved, moved
+	old := func(l pki.Leaf) bool {
+		return slices.ContainsFunc(l.IPs, func(ip net.IP) bool { return ip.String() == "10.0.0.2" })
+	}
+	gone.RecordedMember, same.RecordedPeerURL = false, moved.PeerURL
+	for name, c := range map[string]struct {
+		in   *EtcdInput
+		ca   *pki.CA
+		want int // addresses
+	}{
+		"moved":                     {&moved, &pki.CA{}, 4},
+		"the old one is removed":    {&gone, &pki.CA{}, 3},
+		"not moved":                 {&same, &pki.CA{}, 3},
+		"the CA's key is elsewhere": {&moved, &pki.CA{External: true}, 3},
+		"etcd is not known":         {nil, &pki.CA{}, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := keepEtcdAddress(PKI{Leaves: leaves, Shared: &pki.Shared{CAs: map[pki.Authority]*pki.CA{pki.EtcdCA: c.ca}}}, c.in)
+			for _, l := range p.Leaves {
+				if want := c.want; l.Name == pki.EtcdServer || l.Name == pki.EtcdPeer {
+					if len(l.IPs) != want || old(l) != (want == 4) {
+						t.Errorf("%s: %v", l.Name, l.IPs)
+					}
+				} else if old(l) {
+					t.Errorf("%s: %v", l.Name, l.IPs)
+				}
 			}
 		})
 	}

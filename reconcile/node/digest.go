@@ -62,5 +62,5 @@ func (o kubeletServerObservation) Digest() []byte { return digest("server", o.st
 
 // Digest covers who is a member, and whose data lies on this machine.
 func (o *etcdObservation) Digest() []byte {
-	return digest("etcd", o.cluster.ID, o.cluster.Members, o.data.begun, o.data.identity, o.data.denied, o.data.problem)
+	return digest("etcd", o.cluster.ID, o.cluster.Members, o.data.begun, o.data.identity, o.data.denied, o.data.problem, o.recorded.begun, o.recorded.identity)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/cluster/etcd"
+	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
 // EtcdClient is what resources ask of etcd. *etcd.Client is one.
@@ -21,6 +22,8 @@ type EtcdClient interface {
 	AddLearner(ctx context.Context, peerURL string) (etcd.Member, error)
 	Promote(ctx context.Context, id uint64) error
 	Remove(ctx context.Context, id uint64) error
+	// TryLock takes the turn to start a member again, or names who has it.
+	TryLock(ctx context.Context, name string) (holder string, release func(finished bool), err error)
 }
 
 // EtcdInput is what this machine's membership in etcd follows from.
@@ -28,7 +31,14 @@ type EtcdInput struct {
 	NodeName  string
 	PeerURL   string // the member's identity: "https://10.0.0.2:2380"
 	ClientURL string
-	DataDir   string
+	// DataDir and WALDir are where etcd keeps its data and its log on the machine.
+	// No WALDir is the one below DataDir.
+	DataDir, WALDir string
+	// NoData is why nobody can tell where on the machine they are; empty if it is
+	// known.
+	NoData string
+	// RecordedWALDir is the one that the manifest on the machine names, if any.
+	RecordedWALDir string
 	// Version is that of the etcd which the manifest will run ("3.7.0"); empty: not compared.
 	Version string
 	// Client is nil if there is nothing to ask etcd with; NoClient says why.
@@ -41,8 +51,10 @@ type EtcdInput struct {
 	Addresses []netip.Addr
 	// RecordedPeerURL is the one in the manifest that is on the machine, if any.
 	RecordedPeerURL string
-	Data            EtcdData
-	Timeout         time.Duration // timeouts.etcdAPICall
+	// RecordedMember says that etcd has a member there, or that nobody knows.
+	RecordedMember bool
+	Data           EtcdData
+	Timeout        time.Duration // timeouts.etcdAPICall
 	// Serves waits until the member on this machine serves, and tells meanwhile
 	// why it does not. May be nil.
 	Serves func(ctx context.Context, say func(reconcile.Progress)) error
@@ -50,7 +62,7 @@ type EtcdInput struct {
 	// it serves anything else. May be nil.
 	Metrics func(ctx context.Context) (etcd.Metrics, error)
 	// Withdraw takes the member's manifest away and ends its container. May be nil.
-	Withdraw func(ctx context.Context) error
+	Withdraw func(ctx context.Context, say func(reconcile.Progress)) error
 	// Restart ends the container of the member on this machine; the kubelet
 	// starts the next one at once. May be nil.
 	Restart func(ctx context.Context) error
@@ -75,6 +87,9 @@ func EtcdMemberAddress(node string) reconcile.Address {
 
 // EtcdVoterAddress is the address of a node's vote.
 func EtcdVoterAddress(node string) reconcile.Address { return reconcile.Address("etcd-voter:" + node) }
+
+// FindingEtcdMembership says why this machine's membership cannot be as it should.
+const FindingEtcdMembership = "EtcdMembership"
 
 const (
 	allowMember   = "remove-etcd-member"
@@ -118,13 +133,37 @@ func EtcdPeers(ctx context.Context, in EtcdInput) ([]etcd.Peer, error) {
 	return c.Peers(in.PeerURL, in.NodeName), nil
 }
 
+// EtcdOutdated tells whether a member that is told of these members cannot start,
+// because there are others by now: somebody joined or was removed between the
+// manifest and its first start. One that has begun its log does not compare them
+// any more, and names do not matter to it (behaviour catalogue, appendix B 2).
+func EtcdOutdated(ctx context.Context, in EtcdInput, told []staticpod.Member) bool {
+	if d := in.observeData().data; in.Client == nil || d.begun || d.denied || in.Client.Status(ctx, in.ClientURL).Answers() {
+		return false
+	}
+	peers, err := EtcdPeers(ctx, in)
+	if err != nil {
+		return false // the next time
+	}
+	var have, want []string
+	for _, m := range told {
+		have = append(have, m.PeerURL)
+	}
+	for _, p := range peers {
+		want = append(want, p.URL)
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	return !slices.Equal(have, want)
+}
+
 // EtcdStartPeers are the entries of initial-cluster with which the member of
 // this machine will have to start, as far as that is known before; nil if it
 // has data of its own, and will never look at them (behaviour catalogue,
 // appendix B 2). etcd makes its directory before it compares them: that there is
 // one says nothing.
 func EtcdStartPeers(ctx context.Context, in EtcdInput) []etcd.Peer {
-	o := &etcdObservation{data: observeEtcdData(in.Data, in.DataDir)}
+	o := in.observeData()
 	if in.Client == nil || o.data.denied {
 		return nil
 	}
@@ -159,9 +198,12 @@ type membership struct {
 }
 
 type etcdObservation struct {
-	data    etcdData
-	cluster etcd.Cluster
-	err     error // etcd could not be asked
+	data etcdData
+	// recorded is the data that the manifest on the machine names, where that is
+	// another place and there is none at the right one.
+	recorded etcdData
+	cluster  etcd.Cluster
+	err      error // etcd could not be asked
 }
 
 // observe looks at the machine and at etcd. Resources that are observed at the
@@ -171,7 +213,7 @@ func (m *membership) observe(ctx context.Context, who reconcile.Address) *etcdOb
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.last == nil || slices.Contains(m.seen, who) {
-		o := &etcdObservation{data: observeEtcdData(m.in.Data, m.in.DataDir)}
+		o := m.in.observeData()
 		if m.in.Client != nil {
 			o.cluster, o.err = m.in.Client.Look(ctx)
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,30 @@ type etcdData struct {
 	problem  string // the log is there and does not say whose it is
 }
 
-func observeEtcdData(files EtcdData, dir string) etcdData {
-	data, err := files.Dir(path.Join(dir, "member/wal"))
+// observeData looks for the data where etcd will look for it.
+func (in *EtcdInput) observeData() *etcdObservation {
+	if in.NoData != "" {
+		return &etcdObservation{data: etcdData{denied: true}}
+	}
+	o := &etcdObservation{data: observeEtcdLog(in.Data, in.wal())}
+	if in.RecordedWALDir != "" && in.RecordedWALDir != in.wal() && !o.data.begun && !o.data.denied {
+		o.recorded = observeEtcdLog(in.Data, in.RecordedWALDir)
+	}
+	return o
+}
+
+func (in *EtcdInput) wal() string { return cmp.Or(in.WALDir, path.Join(in.DataDir, "member/wal")) }
+
+// place names for a reader where etcd's data is.
+func (in *EtcdInput) place() string {
+	if wal := in.wal(); wal != path.Join(in.DataDir, "member/wal") {
+		return wal
+	}
+	return in.DataDir
+}
+
+func observeEtcdLog(files EtcdData, wal string) etcdData {
+	data, err := files.Dir(wal)
 	var logs []fs.DirEntry
 	if err == nil {
 		logs, err = fs.ReadDir(data, ".") // sorted: the oldest first
@@ -72,6 +95,14 @@ func identify(data fs.FS, name string) (etcd.Identity, error) {
 		return etcd.Identity{}, err
 	}
 	return etcd.Identify(head)
+}
+
+// String says whose data it is.
+func (d etcdData) String() string {
+	if d.unknown() {
+		return "data"
+	}
+	return "data of member " + etcd.HexID(d.identity.MemberID) + " of cluster " + etcd.HexID(d.identity.ClusterID)
 }
 
 // unknown tells that nobody can say whose data it is.
@@ -111,23 +142,53 @@ func (r *etcdDataDir) Change(own reconcile.Observation, _ reconcile.View) (*reco
 			return nil
 		}
 		return &reconcile.Change{Action: reconcile.Delete, Reason: reconcile.Drift, Disruption: reconcile.Destructive, Allow: allowEtcdData,
-			Summary: "the data in " + r.m.in.DataDir + " cannot be used: " + v.moves + "; it is moved aside",
-			Fields:  []reconcile.Field{{Path: r.member(), Before: "(data)", After: r.aside(own.(*etcdObservation).data)}}}
+			Summary: "the data in " + r.m.in.place() + " cannot be used: " + v.moves + "; it is moved aside",
+			Fields:  r.moves(own.(*etcdObservation).data)}
 	})
-	if own.(*etcdObservation).data.denied && err == nil {
-		return c, []reconcile.Finding{notCompared(r.address, "this user may not read "+r.member(), "run as root to compare it")}, nil
+	o := own.(*etcdObservation)
+	switch {
+	case err != nil || !o.data.denied:
+		return c, nil, err
+	case r.m.in.NoData == "":
+		return c, []reconcile.Finding{notCompared(r.address, "this user may not read "+r.m.in.wal(), "run as root to compare it")}, nil
+	case r.m.in.runs(&o.cluster):
+		return c, nil, nil // what runs has its data
 	}
-	return c, nil, err
+	return c, []reconcile.Finding{notCompared(r.address, "whether there is data of etcd on this machine: "+r.m.in.NoData,
+		"if it has been a member before, see that no data of that is left where etcd will look for it")}, nil
 }
 
-func (r *etcdDataDir) member() string { return path.Join(r.m.in.DataDir, "member") }
+// runs tells whether the member of this machine answers.
+func (in *EtcdInput) runs(c *etcd.Cluster) bool {
+	own, have := c.ByPeerURL(in.PeerURL)
+	return have && own.Started() && c.Status[own.ID].Answers()
+}
 
-// aside is where data goes: in the same directory, which may be a mount, so that
-// it is one rename. etcd looks at nothing but "member".
-func (r *etcdDataDir) aside(d etcdData) string {
-	name := r.member() + ".unidentified"
+// moves are the directories that are moved aside. etcd's log may have one of its
+// own; it goes last, because it says whose data this is: a run that is killed
+// before finds it again.
+func (r *etcdDataDir) moves(d etcdData) []reconcile.Field {
+	member, wal := path.Join(r.m.in.DataDir, "member"), r.m.in.wal()
+	dirs := []string{member}
+	if !strings.HasPrefix(wal, member+"/") {
+		dirs = []string{member, wal}
+		if st, err := r.m.in.Data.Stat(member); err == nil && !st.Exists() {
+			dirs = []string{wal}
+		}
+	}
+	var out []reconcile.Field
+	for _, dir := range dirs {
+		out = append(out, reconcile.Field{Path: dir, Before: "(" + d.String() + ")", After: r.aside(dir, d)})
+	}
+	return out
+}
+
+// aside is where a directory goes: beside itself, so that it is one rename also
+// where that is on a mount. etcd looks at nothing but the names it knows.
+func (r *etcdDataDir) aside(dir string, d etcdData) string {
+	name := dir + ".unidentified"
 	if d.problem == "" {
-		name = fmt.Sprintf("%s.%s-%s", r.member(), etcd.HexID(d.identity.ClusterID), etcd.HexID(d.identity.MemberID))
+		name = fmt.Sprintf("%s.%s-%s", dir, etcd.HexID(d.identity.ClusterID), etcd.HexID(d.identity.MemberID))
 	}
 	free := name
 	for n := 2; ; n++ {
@@ -146,7 +207,7 @@ const endOfEtcd = 15 * time.Second
 
 func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.View, say func(reconcile.Progress)) error {
 	defer r.m.changed()
-	d := observeEtcdData(r.m.in.Data, r.m.in.DataDir)
+	d := r.m.in.observeData().data
 	if !d.begun {
 		return nil
 	}
@@ -156,7 +217,7 @@ func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile
 	})
 	if err != nil {
 		if ctx.Err() == nil {
-			return fault.New(fault.Conflict, "etcd runs on the data in %s: it is not moved", r.m.in.DataDir).
+			return fault.New(fault.Conflict, "etcd runs on the data in %s: it is not moved", r.m.in.place()).
 				WithHint("stop it first: move its manifest out of /etc/kubernetes/manifests")
 		}
 		return err
@@ -164,9 +225,14 @@ func (r *etcdDataDir) Apply(ctx context.Context, _ reconcile.Change, _ reconcile
 	if r.m.in.Withdraw != nil {
 		// On an empty directory the manifest that is there could make a cluster of
 		// its own before the right one is written.
-		if err := r.m.in.Withdraw(ctx); err != nil {
+		if err := r.m.in.Withdraw(ctx, say); err != nil {
 			return err
 		}
 	}
-	return r.m.in.Data.Move(r.member(), r.aside(d))
+	for _, dir := range r.moves(d) {
+		if err := r.m.in.Data.Move(dir.Path, dir.After); err != nil {
+			return err
+		}
+	}
+	return nil
 }

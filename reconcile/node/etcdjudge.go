@@ -45,9 +45,12 @@ func (in *EtcdInput) judge(o *etcdObservation) verdict {
 		// An entry that never ran can be started with an empty directory, and
 		// only with that.
 		v.own = own
+	case o.recorded.of(c, own):
+		v.refused = fault.New(fault.Conflict, "the data of member %s is in %s, where the manifest on this machine has it, and the cluster's configuration and patches name %s", own, in.RecordedWALDir, in.wal()).
+			WithHint("stop etcd and move its data there, or have the configuration name the place where it is")
 	case c.Status[own.ID].Answers():
-		v.refused = fault.New(fault.Conflict, "member %s runs, and its data is not in %s of this machine", own, in.DataDir).
-			WithHint("another machine has this address, or etcd's data directory here is not the one that the cluster's configuration names")
+		v.refused = fault.New(fault.Conflict, "member %s runs, and its data is not in %s of this machine", own, in.place()).
+			WithHint("another machine has this address, or etcd's data directory here is not the one that the cluster's configuration and patches name")
 	default:
 		// Its votes are in the log that is gone: it must never vote again under the same ID.
 		v.removes = append(v.removes, removal{own, "its data is lost, and without it it cannot run again"})
@@ -119,7 +122,7 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	var out []reconcile.Finding
 	a := EtcdMemberAddress(in.NodeName)
 	if err := cmp.Or(v.refused, v.quorum); err != nil {
-		f := blocked("EtcdMembership", a, err)
+		f := blocked(FindingEtcdMembership, a, err)
 		if in.beginsAnyway(*v) {
 			f.Severity = reconcile.SeverityWarning
 			f.Seen += "; check-etcd is skipped, so that apply begins, and waits for that before it joins"
@@ -136,7 +139,7 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	for _, m := range c.Members {
 		if v.adds && m.Learner && !slices.Contains(v.removed(), m.ID) {
 			out = append(out, reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "EtcdLearner", Address: a,
-				Seen: "this waits until " + m.String() + " is a voter: by default etcd takes one learner at a time",
+				Seen: m.String() + " is a learner: where etcd takes one at a time, as it does by default, this waits until that is a voter",
 				Hint: "if nobody is joining there, `etcdctl member remove " + m.HexID() + "` takes it out"})
 		}
 		if alarms := c.Status[m.ID].Alarms; len(alarms) > 0 && c.Status[m.ID].Answers() {

@@ -34,6 +34,8 @@ func (r *etcdMember) Change(own reconcile.Observation, view reconcile.View) (*re
 		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, fault.New(fault.Unreachable, "etcd cannot be asked, and this machine's member is not there yet: %s", in.NoClient))}, nil
 	case in.Client == nil:
 		return nil, []reconcile.Finding{notCompared(r.address, "etcd cannot be asked: "+in.NoClient, "")}, nil
+	case o.err != nil && c == nil && fault.ClassOf(o.err) == fault.Conflict:
+		return nil, []reconcile.Finding{blocked(FindingEtcdMembership, r.address, o.err)}, nil
 	case o.err != nil && c == nil:
 		return nil, []reconcile.Finding{blocked("EtcdUnreachable", r.address, o.err)}, nil
 	}
@@ -50,8 +52,10 @@ func (r *etcdMember) Apply(ctx context.Context, _ reconcile.Change, _ reconcile.
 	defer r.m.changed()
 	in := &r.m.in
 	// 0700, and an existing one is left as it is: behaviour catalogue §5.8.
-	if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
-		return err
+	if in.DataDir != "" {
+		if err := in.Data.MakeDir(in.DataDir, 0o700); err != nil {
+			return err
+		}
 	}
 	// A refusal because of another learner is written to the log of every
 	// member: with the same members there will be the same answer.
@@ -108,7 +112,7 @@ func turnText(err error, seen *etcd.Cluster) string {
 			}
 		}
 		slices.Sort(whose)
-		return "waits for its turn: etcd takes one learner at a time, and has " + strings.Join(whose, ", ")
+		return "waits for its turn: etcd takes no more learners than it has: " + strings.Join(whose, ", ")
 	case errors.Is(err, etcd.ErrUnhealthy):
 		return "waits for etcd: not every voter was connected for the last five seconds"
 	case errors.Is(err, etcd.ErrNotConfirmed):

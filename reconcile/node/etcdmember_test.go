@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,13 @@ func TestEtcdJudgement(t *testing.T) {
 		finding        string // name
 	}
 	for _, c := range []struct {
-		name    string
-		members []etcd.Member
-		data    etcdData
-		down    []uint64
-		input   EtcdInput
-		want    want
+		name     string
+		members  []etcd.Member
+		data     etcdData
+		recorded etcdData
+		down     []uint64
+		input    EtcdInput
+		want     want
 	}{
 		{name: "absent", members: []etcd.Member{one}, want: want{adds: true, promotes: true}},
 		{name: "a learner that has not started", members: []etcd.Member{one, learner(cp(2, "", mine))}, want: want{promotes: true}},
@@ -57,6 +59,8 @@ func TestEtcdJudgement(t *testing.T) {
 		{name: "a lost disk", members: append(three, cp(2, "cp2", mine)), down: []uint64{2}, want: want{adds: true, promotes: true, removes: "2"}},
 		{name: "a lost disk without quorum", members: []etcd.Member{one, cp(2, "cp2", mine)}, down: []uint64{2}, want: want{refused: "cp2 (2"}},
 		{name: "a lost disk, while another is down", members: append(three, cp(2, "cp2", mine)), down: []uint64{2, 3}, want: want{refused: "cp3 (3"}},
+		{name: "a disk that another place is configured for", members: append(three, cp(2, "cp2", mine)), recorded: data(cluster, 2), down: []uint64{2}, want: want{refused: "the manifest on this machine has it"}},
+		{name: "a lost disk, and another member's data at its old place", members: append(three, cp(2, "cp2", mine)), recorded: data(cluster, 7), down: []uint64{2}, want: want{adds: true, promotes: true, removes: "2"}},
 		{name: "a voter that runs elsewhere", members: []etcd.Member{one, cp(2, "cp2", mine)}, want: want{refused: "its data is not in"}},
 		{name: "data of another cluster", members: []etcd.Member{one}, data: data(0xbad, 2), want: want{adds: true, promotes: true, moves: "another etcd cluster"}},
 		{name: "data of a removed member", members: []etcd.Member{one}, data: data(cluster, 7), want: want{adds: true, promotes: true, moves: "removed"}},
@@ -82,7 +86,7 @@ func TestEtcdJudgement(t *testing.T) {
 		{name: "the same minor", members: []etcd.Member{one}, input: EtcdInput{Version: "3.7.3"}, want: want{adds: true, promotes: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := &etcdObservation{data: c.data, cluster: etcd.Cluster{ID: cluster, Members: c.members, Status: map[uint64]etcd.Status{}}}
+			o := &etcdObservation{data: c.data, recorded: c.recorded, cluster: etcd.Cluster{ID: cluster, Members: c.members, Status: map[uint64]etcd.Status{}}}
 			for _, m := range c.members {
 				o.cluster.Status[m.ID] = etcd.Status{MemberID: m.ID, Leader: 1, Version: "3.7.0", Learner: m.Learner}
 				if !m.Started() {
@@ -165,9 +169,115 @@ func TestEtcdData(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer h.Close()
-			d := observeEtcdData(h, "/var/lib/etcd")
+			d := (&EtcdInput{DataDir: "/var/lib/etcd", Data: h}).observeData().data
 			if d.begun != c.begun || (d.begun && !d.unknown()) != c.known {
 				t.Errorf("%+v", d)
+			}
+		})
+	}
+}
+
+// A log with a directory of its own is looked for there, and moved aside with
+// the data. A run that is killed between the two finds it again.
+func TestEtcdLogElsewhere(t *testing.T) {
+	head, err := os.ReadFile("../cluster/etcd/testdata/wal-head")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		wal  string
+		left []string // that is there already
+	}{
+		"in the data directory":  {wal: "/var/lib/etcd/wal"},
+		"elsewhere":              {wal: "/fast/etcd"},
+		"after a run was killed": {wal: "/var/lib/etcd/wal", left: []string{"/var/lib/etcd/member.old/snap/db"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := t.TempDir()
+			for path, content := range map[string]string{c.wal + "/0-0.wal": string(head), "/var/lib/etcd/member/snap/db": "x"} {
+				if c.left != nil && strings.HasSuffix(path, "db") {
+					path = c.left[0]
+				}
+				path = filepath.Join(root, path)
+				if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h, err := host.Open(root)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer h.Close()
+			seen := etcd.Cluster{ID: 1, Members: []etcd.Member{{ID: 1, Name: "cp1", PeerURLs: []string{"https://10.0.0.1:2380"}}}, Status: map[uint64]etcd.Status{1: {MemberID: 1, Leader: 1}}}
+			in := EtcdInput{NodeName: "cp2", PeerURL: "https://10.0.0.2:2380", DataDir: "/var/lib/etcd", WALDir: c.wal, Data: h, Client: etcdSeen{cluster: seen}, Timeout: time.Second}
+			r := EtcdResources(in)[1]
+			o, err := r.Observe(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change, _, err := r.Change(o, viewOf{})
+			if err != nil || change == nil || change.Allow != allowEtcdData || change.Fields[len(change.Fields)-1].Path != c.wal || len(change.Fields) != 2-len(c.left) {
+				t.Fatalf("%+v, %v", change, err)
+			}
+			if err := r.Apply(t.Context(), *change, viewOf{}, func(reconcile.Progress) {}); err != nil {
+				t.Fatal(err)
+			}
+			for _, pattern := range []string{c.wal + ".*-*/0-0.wal", "/var/lib/etcd/member.*/snap/db"} {
+				if found, _ := filepath.Glob(filepath.Join(root, pattern)); len(found) != 1 {
+					t.Errorf("%s: %v", pattern, found)
+				}
+			}
+			if d := in.observeData().data; d.begun {
+				t.Errorf("still there: %+v", d)
+			}
+		})
+	}
+}
+
+// Where the data is cannot always be told: then nothing is said of it.
+func TestEtcdDataUnknown(t *testing.T) {
+	h, err := host.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	one := etcd.Member{ID: 1, Name: "cp1", PeerURLs: []string{"https://10.0.0.1:2380"}}
+	own := etcd.Member{ID: 2, Name: "cp2", PeerURLs: []string{"https://10.0.0.2:2380"}}
+	down, runs := etcd.Status{Err: "x"}, etcd.Status{MemberID: 2, Leader: 1}
+	for name, c := range map[string]struct {
+		members []etcd.Member
+		own     etcd.Status
+		changes string
+		told    bool
+	}{
+		"a member that runs": {[]etcd.Member{one, own}, runs, "", false},
+		"one that is down":   {[]etcd.Member{one, own}, down, "", true},
+		"none yet":           {[]etcd.Member{one}, etcd.Status{}, "etcd-member:cp2 etcd-voter:cp2", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := etcd.Cluster{ID: 1, Members: c.members, Status: map[uint64]etcd.Status{1: {MemberID: 1, Leader: 1}, 2: c.own}}
+			in := EtcdInput{NodeName: "cp2", PeerURL: "https://10.0.0.2:2380", NoData: "etcd's wal-dir (/wal) is not on a hostPath volume of its pod", Data: h, Client: etcdSeen{cluster: seen}}
+			set, err := reconcile.NewSet(EtcdResources(in)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := set.Compute(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var changes []string
+			for _, c := range got.Changes {
+				changes = append(changes, string(c.Address))
+			}
+			told := false
+			for _, f := range got.Findings {
+				told = told || f.Name == FindingNotCompared && strings.Contains(f.Seen, "/wal")
+			}
+			if strings.Join(changes, " ") != c.changes || told != c.told {
+				t.Errorf("%v %+v", changes, got.Findings)
 			}
 		})
 	}
@@ -200,6 +310,15 @@ type etcdSeen struct {
 }
 
 func (e etcdSeen) Look(context.Context) (etcd.Cluster, error) { return e.cluster, nil }
+
+func (e etcdSeen) Status(_ context.Context, clientURL string) etcd.Status {
+	for _, m := range e.cluster.Members {
+		if slices.Contains(m.ClientURLs, clientURL) {
+			return e.cluster.Status[m.ID]
+		}
+	}
+	return etcd.Status{Err: "connection refused"}
+}
 
 // A member that was told of others than there are now makes its directory, and
 // does not start: what it is told is compared until it has a log.

@@ -34,7 +34,9 @@ func (r *etcdStale) Apply(ctx context.Context, c reconcile.Change, _ reconcile.V
 	defer r.m.changed()
 	in := &r.m.in
 	return r.m.turn(ctx, say, func(ctx context.Context, seen *etcd.Cluster) (string, bool, error) {
-		v := in.judge(&etcdObservation{data: observeEtcdData(in.Data, in.DataDir), cluster: *seen})
+		o := in.observeData()
+		o.cluster = *seen
+		v := in.judge(o)
 		switch {
 		case v.refused != nil:
 			return "", false, v.refused
@@ -42,7 +44,8 @@ func (r *etcdStale) Apply(ctx context.Context, c reconcile.Change, _ reconcile.V
 			return v.quorum.Error(), false, nil
 		}
 		i := slices.IndexFunc(v.removes, func(m removal) bool {
-			// Only what was shown: who allowed that did not allow more.
+			// Only what was shown, also if more comes up while it waits: who allowed
+			// that did not allow more.
 			return slices.ContainsFunc(c.Fields, func(f reconcile.Field) bool { return f.Path == "members["+m.HexID()+"]" })
 		})
 		if i < 0 {

@@ -19,7 +19,7 @@ const caughtUp = 1000
 // etcdVoter is this machine's vote.
 type etcdVoter struct{ part }
 
-func (r *etcdVoter) Change(own reconcile.Observation, _ reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
+func (r *etcdVoter) Change(own reconcile.Observation, view reconcile.View) (*reconcile.Change, []reconcile.Finding, error) {
 	c, _, err := r.change(own, func(v verdict) *reconcile.Change {
 		if !v.promotes {
 			return nil
@@ -28,6 +28,12 @@ func (r *etcdVoter) Change(own reconcile.Observation, _ reconcile.View) (*reconc
 			Summary: "is promoted to a voter as soon as it has caught up",
 			Fields:  []reconcile.Field{{Path: "learner", Before: "true", After: "false"}}}
 	})
+	if o := own.(*etcdObservation); err == nil && r.m.in.Client != nil && o.err == nil {
+		// This resource comes after the manifest, and knows what becomes of it.
+		if ch := view.Changed(r.m.in.Manifest); ch != nil && ch.Disruption == PodRestart(r.m.in.Manifest.Name()) {
+			return c, r.m.in.restarts(&o.cluster), nil
+		}
+	}
 	return c, nil, err
 }
 

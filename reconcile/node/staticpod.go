@@ -42,6 +42,9 @@ const (
 	patience = 4
 	// stopGrace is the kubelet's own grace for a pod that names none.
 	stopGrace = 30 * time.Second
+	// outdatedEvery is how often it is asked whether the manifest of a pod that does
+	// not serve is still the right one.
+	outdatedEvery = time.Second
 	// probeAgain is the pause before a component that did not answer is asked
 	// a second time: one lost answer is no reason for a change.
 	probeAgain = 250 * time.Millisecond
@@ -68,6 +71,10 @@ type StaticPod struct {
 	// Render gives the manifest right before it is written, where a part of it
 	// is known only then. May be nil.
 	Render func(context.Context) ([]byte, error)
+	// Outdated tells whether what Render gave has been overtaken since, so that the
+	// pod of this manifest cannot start: it is asked now and then while that does
+	// not serve, and the manifest is rendered anew. May be nil.
+	Outdated func(ctx context.Context, manifest []byte) bool
 	// Health asks the component once; nil means that it serves.
 	Health func(context.Context) error
 	// Served asks the component of another manifest, which may serve elsewhere.
@@ -80,6 +87,10 @@ type StaticPod struct {
 	After     []reconcile.Address
 	// Withdrawn is the resource before whose change the manifest is taken away.
 	Withdrawn reconcile.Address
+	// Guard returns when the pod may be ended that runs, with what is called when
+	// the next one serves, or with the error why it does not; its own error is why
+	// it may not. It is not asked for a pod that had no manifest. May be nil.
+	Guard func(ctx context.Context, say func(reconcile.Progress)) (done func(error), err error)
 	// Begins, if set, waits for the health of a pod that is created, where it is
 	// to change itself: then it is enough here that the pod runs.
 	Begins reconcile.Address
@@ -346,13 +357,18 @@ func (r *staticPodResource) write(ctx context.Context) error {
 // replace writes another manifest and waits until its pod serves. If it does
 // not, and the one before did, that is put back: nothing is left worse than it
 // was found.
-func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) error {
+func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation, say func(reconcile.Progress)) (err error) {
 	if r.FilesOnly || r.NoHealth {
 		return r.write(ctx)
 	}
 	if r.Runtime == nil {
 		return fault.New(fault.Preflight, "there is no container runtime to ask what becomes of the pod")
 	}
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer func() { done(err) }()
 	before, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err // nothing was changed
@@ -360,12 +376,12 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 	if err := r.write(ctx); err != nil {
 		return err
 	}
-	w := r.waiting(r.Health, notAmong(before))
+	w := r.waiting(r.Health, notAmong(before), say)
 	if o.asked && o.health == nil {
 		w.patience = patience
 	}
 	err = w.run(ctx, say)
-	if outer, yes := reconcile.Stopped(ctx); err != nil && yes {
+	if outer, yes := reconcile.Stopped(ctx); yes && errors.Is(err, context.Canceled) {
 		// This manifest is as new as the one that failed, and nobody else would
 		// find out whether it has to be put back.
 		say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
@@ -407,8 +423,20 @@ func notAmong(before []cri.Pod) func([]cri.Pod) []cri.Pod {
 	}
 }
 
+func (r *staticPodResource) guard(ctx context.Context, say func(reconcile.Progress)) (done func(error), err error) {
+	if r.Guard == nil {
+		return func(error) {}, nil
+	}
+	return r.Guard(ctx, say)
+}
+
 // withdraw takes the manifest away, and returns when no container runs.
-func (r *staticPodResource) withdraw(ctx context.Context) error {
+func (r *staticPodResource) withdraw(ctx context.Context, say func(reconcile.Progress)) (err error) {
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer func() { done(err) }()
 	if err := r.Files.Remove(r.Path); err != nil || r.Runtime == nil {
 		return err
 	}
@@ -436,7 +464,12 @@ func (r *staticPodResource) stop(ctx context.Context) error {
 
 // restart ends the component's container, and waits until the one that the
 // kubelet starts in its place serves.
-func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) error {
+func (r *staticPodResource) restart(ctx context.Context, say func(reconcile.Progress)) (err error) {
+	done, err := r.guard(ctx, say)
+	if err != nil {
+		return err
+	}
+	defer func() { done(err) }()
 	pods, err := r.Runtime.Pods(ctx, staticPodNamespace, r.podName())
 	if err != nil {
 		return err
@@ -505,13 +538,13 @@ func (r *staticPodResource) waitFor(ctx context.Context, health func(context.Con
 	if r.FilesOnly || r.NoHealth {
 		return nil
 	}
-	return r.waiting(health, fresh).run(ctx, say)
+	return r.waiting(health, fresh, say).run(ctx, say)
 }
 
-func (r *staticPodResource) waiting(health func(context.Context) error, fresh func([]cri.Pod) []cri.Pod) *podWait {
+func (r *staticPodResource) waiting(health func(context.Context) error, fresh func([]cri.Pod) []cri.Pod, say func(reconcile.Progress)) *podWait {
 	w := &podWait{
 		name: r.Name, pod: r.podName(), path: r.Path, images: podImages(r.Want),
-		health: health, runtime: r.Runtime, timeout: r.Timeout, limit: "timeouts.controlPlaneComponentHealthCheck", fresh: fresh,
+		health: r.renewing(health, say), runtime: r.Runtime, timeout: r.Timeout, limit: "timeouts.controlPlaneComponentHealthCheck", fresh: fresh,
 	}
 	if r.Services != nil {
 		w.services = kubeletUnderServices{r.Services}
@@ -520,6 +553,31 @@ func (r *staticPodResource) waiting(health func(context.Context) error, fresh fu
 		w.written = st.ModTime
 	}
 	return w
+}
+
+// renewing asks for a component's health, and renders a manifest anew that has
+// been overtaken.
+func (r *staticPodResource) renewing(health func(context.Context) error, say func(reconcile.Progress)) func(context.Context) error {
+	if r.Outdated == nil || r.Render == nil {
+		return health
+	}
+	asked := time.Now()
+	return func(ctx context.Context) error {
+		err := health(ctx)
+		if err == nil || time.Since(asked) < outdatedEvery {
+			return err
+		}
+		asked = time.Now()
+		o := observeFile(r.Files, r.Path)
+		if !o.state.Exists() || o.problem != "" || !r.Outdated(ctx, o.content) {
+			return err
+		}
+		if err := r.write(ctx); err != nil {
+			return err // and tries again
+		}
+		say(reconcile.Progress{Message: "what the manifest names has changed since it was written: it is written anew"})
+		return err
+	}
 }
 
 // joined adds to an unhealthy component's error that the node is one already.

@@ -357,6 +357,26 @@ func TestStaticPodRendered(t *testing.T) {
 	}
 }
 
+// What was rendered may have been overtaken before the pod starts with it.
+func TestStaticPodOvertaken(t *testing.T) {
+	t.Parallel()
+	c := newPodCase(t)
+	right := scheduler("--leader-elect=false")
+	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, right) }
+	renders := 0
+	c.pod.Render = func(context.Context) ([]byte, error) {
+		if renders++; renders == 1 {
+			return scheduler("--leader-elect=true"), nil
+		}
+		return right, nil
+	}
+	c.pod.Outdated = func(_ context.Context, manifest []byte) bool { return !bytes.Equal(manifest, right) }
+	said, err := c.apply()
+	if err != nil || renders != 2 || c.read() != string(right) || !strings.Contains(fmt.Sprint(said), "written anew") {
+		t.Errorf("%v, rendered %d times, %v", err, renders, said)
+	}
+}
+
 func TestStaticPodConverged(t *testing.T) {
 	t.Parallel()
 	c := newPodCase(t)

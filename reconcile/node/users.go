@@ -234,7 +234,7 @@ func idIn(file, what, id string, first, last int64) (int64, error) {
 // rootlessResources are what a control plane without root needs beside its files.
 func rootlessResources(cp *ControlPlane, o Options, p Ports) []reconcile.Resource {
 	out := []reconcile.Resource{&usersResource{want: *cp.Pods.Users, files: p.Files, accounts: cp.Accounts, anyOwner: o.AnyOwner}}
-	if cp.Etcd != nil && !o.AnyOwner {
+	if cp.Etcd != nil && cp.Etcd.DataDir != "" && !o.AnyOwner {
 		out = append(out, &etcdTree{path: cp.Etcd.DataDir, user: cp.Pods.Users.Etcd, data: cp.Etcd.Data, accounts: cp.Accounts})
 	}
 	return out

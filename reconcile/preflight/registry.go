@@ -271,7 +271,7 @@ func Checks() []Check {
 		{Name: "EtcdMembership", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
 			Meaning: "this machine can be, or stay, a member of etcd without danger to the others",
 			Why:     "etcd could lose its quorum, or this member its data",
-			Hint:    "see the finding"},
+			Hint:    "see the finding; for members that are down at the moment apply waits as long as timeouts.etcdAPICall"},
 		{Name: "EtcdVersionSkew", Role: ControlPlane, Severity: fatal, cluster: true, Plan: true,
 			Meaning: "the etcd that joins is not older than the members",
 			Why:     "it cannot read their data",

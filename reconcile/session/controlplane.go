@@ -389,15 +389,10 @@ func (r *Run) beAdministrator(shared *pki.Shared, state *cluster.State, endpoint
 // etcd learns what the cluster's etcd is, and how to ask it.
 func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.JoinConfiguration, shared *pki.Shared, facts host.Facts) ([]reconcile.Finding, error) {
 	address := cp.Pods.Endpoint.AdvertiseAddress
-	dataDir := kubeadm.DefaultEtcdDataDir
-	if l := cp.Pods.Cluster.Etcd.Local; l != nil && l.DataDir != "" {
-		dataDir = l.DataDir
-	}
 	in := &node.EtcdInput{
 		NodeName:  cp.Pods.NodeName,
 		PeerURL:   staticpod.PeerURL(address),
 		ClientURL: "https://" + net.JoinHostPort(address, "2379"),
-		DataDir:   dataDir,
 		Addresses: facts.Addresses,
 		Data:      r.machine,
 		Timeout:   cfg.Timeouts.EtcdAPICall,
@@ -405,6 +400,11 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	cp.Etcd = in
 	record, recorded := cp.Pods.Recorded[staticpod.Etcd]
+	storage, err := etcdStorage(cp.Pods)
+	if err != nil {
+		in.NoData = err.Error()
+	}
+	in.DataDir, in.WALDir, in.RecordedWALDir = storage.Data, storage.WAL, record.Storage.WAL
 	for _, m := range record.InitialCluster {
 		if m.Name == in.NodeName {
 			in.RecordedPeerURL = m.PeerURL
@@ -462,6 +462,12 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 	}
 	r.onClose(client.Close)
 	in.Client, in.NoClient = client, ""
+	if in.RecordedPeerURL != "" && in.RecordedPeerURL != in.PeerURL {
+		seen, err := client.Look(ctx)
+		_, in.RecordedMember = seen.ByPeerURL(in.RecordedPeerURL)
+		in.RecordedMember = in.RecordedMember || err != nil
+	}
+	r.etcdInput = in
 	if !recorded {
 		seen, err := client.Look(ctx)
 		leader, ok := seen.Leader()
@@ -489,6 +495,17 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 		}
 	}
 	return findings, nil
+}
+
+// etcdStorage is where the etcd that this machine is to run keeps its data, by
+// the pod as it is after the user's arguments and patches.
+func etcdStorage(in staticpod.Input) (staticpod.Storage, error) {
+	pods, _, err := staticpod.Build(in)
+	if err != nil {
+		return staticpod.Storage{}, err // which ends the run anyway
+	}
+	i := slices.IndexFunc(pods, func(p staticpod.Pod) bool { return p.Name == staticpod.Etcd })
+	return staticpod.EtcdStorage(pods[i].Pod)
 }
 
 // slowEtcd is a database, in bytes, that a new member has copied in a second or

@@ -83,6 +83,9 @@ type Run struct {
 	// admin is the API as an administrator sees it, for a control plane; nil if
 	// this run has no such credential.
 	admin *cluster.Client
+	// etcdInput is what this machine's membership in etcd follows from; nil if
+	// etcd is not asked.
+	etcdInput *node.EtcdInput
 	// asAdministrator says that client uses admin.conf.
 	asAdministrator bool
 	// uploaded is when the Secret with the shared files was written; zero if it was
@@ -98,7 +101,44 @@ type Run struct {
 
 // Open observes the machine and the cluster and computes the plan. It only
 // reads. The caller closes the run.
-func Open(ctx context.Context, o Options) (_ *Run, err error) {
+//
+// Where all that stands in the way of an apply are members of etcd that do not
+// serve at the moment, it waits for them: only then it is known what is to do.
+func Open(ctx context.Context, o Options) (*Run, error) {
+	r, err := compute(ctx, o)
+	if err != nil || o.ReadOnly || r.etcdInput == nil || !onlyEtcd(r.Plan.Findings) {
+		return r, err
+	}
+	settled, err := node.EtcdSettle(ctx, *r.etcdInput, func(reason string, left time.Duration) {
+		if o.Waiting != nil {
+			o.Waiting(cluster.Waiting{What: "etcd", Err: reason, Left: left})
+		}
+	})
+	if err == nil && !settled {
+		return r, nil
+	}
+	r.Close()
+	if err != nil {
+		return nil, err
+	}
+	return compute(ctx, o)
+}
+
+// onlyEtcd tells whether the only errors are about this machine's membership.
+func onlyEtcd(findings []reconcile.Finding) bool {
+	found := false
+	for _, f := range findings {
+		if f.Severity == reconcile.SeverityError && !f.Waived {
+			if f.Name != node.FindingEtcdMembership {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
+}
+
+func compute(ctx context.Context, o Options) (_ *Run, err error) {
 	cfg := o.Join.Config
 	machine, err := host.Open(o.Root)
 	if err != nil {
@@ -268,6 +308,9 @@ func (r *Run) Apply(ctx context.Context, allow []string, tell func(reconcile.Eve
 		if err := r.held(computed); err != nil {
 			return err
 		}
+	}
+	if err := reconcile.Unshown(r.computed.Changes, computed.Changes); err != nil {
+		return err
 	}
 	if err := r.set.Apply(ctx, computed, allow, tell); err != nil {
 		return r.atRest(err)

@@ -285,3 +285,26 @@ func TestReadConfigurationStops(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// An apply waits for etcd only where nothing else stands in its way.
+func TestOnlyEtcd(t *testing.T) {
+	etcd := reconcile.Finding{Severity: reconcile.SeverityError, Name: node.FindingEtcdMembership}
+	swap := reconcile.Finding{Severity: reconcile.SeverityError, Name: "Swap"}
+	waived, warning := swap, swap
+	waived.Waived, warning.Severity = true, reconcile.SeverityWarning
+	for name, c := range map[string]struct {
+		findings []reconcile.Finding
+		want     bool
+	}{
+		"nothing":              {},
+		"etcd":                 {[]reconcile.Finding{warning, etcd}, true},
+		"etcd and another":     {[]reconcile.Finding{etcd, swap}, false},
+		"etcd and a waived":    {[]reconcile.Finding{waived, etcd}, true},
+		"another":              {[]reconcile.Finding{swap}, false},
+		"etcd does not answer": {[]reconcile.Finding{{Severity: reconcile.SeverityError, Name: "EtcdUnreachable"}}, false},
+	} {
+		if got := onlyEtcd(c.findings); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

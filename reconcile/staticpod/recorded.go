@@ -23,6 +23,8 @@ type Record struct {
 	InitialClusterState string
 	// EtcdTag is the tag of etcd's image.
 	EtcdTag string
+	// Storage is where etcd keeps its data.
+	Storage Storage
 }
 
 // Decode reads a manifest. It is lenient about fields it does not know, as the
@@ -61,6 +63,7 @@ func Recorded(name string, manifest []byte, c *kubeadm.ClusterConfiguration) (Re
 		args := effectiveArgs(pod)
 		r.InitialCluster, r.InitialClusterState = members(args["initial-cluster"]), args["initial-cluster-state"]
 		r.EtcdTag = tag(container.Image)
+		r.Storage, _ = EtcdStorage(pod) // what of it can be told
 		return r, nil
 	}
 	extra := c.APIServer.ControlPlaneComponent

@@ -216,10 +216,21 @@ func (c *Client) Remove(ctx context.Context, id uint64) error {
 	})
 }
 
-// change asks voters for a change of the membership, one after the other until
-// one says something. All changes are such that asking twice for one does no
-// harm: the second is refused.
+// change asks voters for a change of the membership. All changes are such that
+// asking twice for one does no harm: the second is refused.
 func (c *Client) change(ctx context.Context, limit time.Duration, request func(context.Context, pb.ClusterClient) error) error {
+	err := c.voters(ctx, limit, func(ctx context.Context, conn *grpc.ClientConn) error {
+		return request(ctx, pb.NewClusterClient(conn))
+	})
+	if err != nil && answered(err) {
+		return refusal(err)
+	}
+	return err
+}
+
+// voters asks voters for something, one after the other until one says
+// something, be it a refusal.
+func (c *Client) voters(ctx context.Context, limit time.Duration, request func(context.Context, *grpc.ClientConn) error) error {
 	c.mu.Lock()
 	endpoints := slices.Clone(c.best)
 	if len(endpoints) == 0 {
@@ -228,16 +239,14 @@ func (c *Client) change(ctx context.Context, limit time.Duration, request func(c
 	c.mu.Unlock()
 	silence, asked := reasons{}, false
 	for _, u := range endpoints {
-		err := c.ask(ctx, u, limit, func(ctx context.Context, conn *grpc.ClientConn) error {
-			return request(ctx, pb.NewClusterClient(conn))
-		})
+		err := c.ask(ctx, u, limit, request)
 		switch {
 		case err == nil:
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case answered(err):
-			return refusal(err)
+			return err
 		}
 		asked = asked || status.Code(err) == codes.DeadlineExceeded
 		silence.add(u, reason(err))

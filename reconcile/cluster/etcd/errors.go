@@ -86,6 +86,9 @@ func Temporary(err error) bool {
 	return fault.ClassOf(err) == fault.Unreachable
 }
 
+// refused is what a machine says at whose port nothing listens.
+const refused = "connection refused"
+
 // reason is an error of a request in few words.
 func reason(err error) string {
 	text := err.Error()
@@ -96,8 +99,8 @@ func reason(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), status.Code(err) == codes.DeadlineExceeded,
 		strings.Contains(text, "i/o timeout"), strings.Contains(text, context.DeadlineExceeded.Error()):
 		return "no answer in time"
-	case strings.Contains(text, "connection refused"):
-		return "connection refused"
+	case strings.Contains(text, refused):
+		return refused
 	case strings.Contains(text, "no route to host"):
 		return "no route to host"
 	}

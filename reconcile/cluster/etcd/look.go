@@ -3,13 +3,17 @@ package etcd
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/kubejoin/kubejoin/fault"
 )
 
 // Look asks for the members and for the status of each. All endpoints are asked
 // at the same moment, and the first voter that answers and knows a leader also
 // gives the list, confirmed by a majority. If no majority confirms anything, the
-// list is what a voter remembers. It is an error if nobody answers.
+// list is what a voter remembers. It is an error if nobody answers, or members of
+// several clusters do.
 func (c *Client) Look(ctx context.Context) (Cluster, error) {
 	l := look{client: c, status: map[string]Status{}}
 	c.mu.Lock()
@@ -25,7 +29,29 @@ func (c *Client) Look(ctx context.Context) (Cluster, error) {
 			return Cluster{}, err
 		}
 	}
+	if err := l.oneCluster(); err != nil {
+		return Cluster{}, err
+	}
 	return l.cluster(), nil
+}
+
+// oneCluster refuses endpoints of more than one cluster: which of them is the
+// one to be joined, only the user knows.
+func (l *look) oneCluster() error {
+	ids := map[uint64]bool{}
+	var whose []string
+	for u, s := range l.status {
+		if s.Answers() {
+			ids[s.ClusterID] = true
+			whose = append(whose, u+" is of "+HexID(s.ClusterID))
+		}
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	slices.Sort(whose)
+	return fault.New(fault.Conflict, "the members that answer are of different etcd clusters: %s", strings.Join(whose, ", ")).
+		WithHint("stop the etcd that does not belong to the others: one may have been restored from a snapshot, or have begun a cluster of its own")
 }
 
 // look is one look at the cluster.

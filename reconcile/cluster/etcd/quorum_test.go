@@ -31,6 +31,9 @@ func TestQuorum(t *testing.T) {
 	remove := func(ids ...uint64) func([]Voter) error {
 		return func(v []Voter) error { return CanRemove(v, ids...) }
 	}
+	restart := func(id uint64) func([]Voter) error {
+		return func(v []Voter) error { return CanRestart(v, id) }
+	}
 	for _, c := range []struct {
 		name, voters string
 		op           func([]Voter) error
@@ -66,6 +69,15 @@ func TestQuorum(t *testing.T) {
 		{"a healthy one of five while two are down", "hhhxx", remove(1), "cp4"},
 		{"both of two", "hh", remove(1, 2), "only voter"},
 		{"a learner", "h", remove(9), ""},
+		{"the only voter starts again", "h", restart(1), ""},
+		{"one of two starts again", "hh", restart(2), ""},
+		{"one of two starts again while the other is down", "hx", restart(1), "cp2"},
+		{"one of three starts again", "hhh", restart(2), ""},
+		{"one of three starts again while another is down", "hhx", restart(1), "cp3"},
+		{"one of five starts again while two are down", "hhhxx", restart(1), "cp4"},
+		{"one of five starts again while one is down", "hhhxh", restart(1), ""},
+		{"the one that is down starts again", "hhx", restart(3), ""},
+		{"a learner starts again", "hhx", restart(9), ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := voters(c.voters)
@@ -78,6 +90,11 @@ func TestQuorum(t *testing.T) {
 			}
 			if err == nil || !strings.Contains(err.Error(), c.refused) || fault.ClassOf(err) != fault.Conflict {
 				t.Fatalf("not refused because of %s: %v", c.refused, err)
+			}
+			// Without a majority no member is taken out either.
+			lost := CanChange(before) != nil
+			if hint := fault.HintOf(err); !strings.Contains(c.refused, "only voter") && !strings.Contains(c.name, "starts again") && (lost == strings.Contains(hint, "etcdctl member remove") || lost != strings.Contains(hint, "snapshot")) {
+				t.Errorf("the majority is lost: %t, and the hint is %q", lost, hint)
 			}
 			if fmt.Sprint(before) != fmt.Sprint(voters(c.voters)) {
 				t.Error("the list that was given has changed")

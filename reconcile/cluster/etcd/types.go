@@ -55,6 +55,9 @@ type Status struct {
 // Answers tells whether the member answered.
 func (s Status) Answers() bool { return s.Err == "" }
 
+// Refused tells whether nothing listens where the member should.
+func (s Status) Refused() bool { return s.Err == refused }
+
 // Healthy tells whether the member takes part: it answers and knows a leader.
 func (s Status) Healthy() bool { return s.Err == "" && s.Leader != 0 }
 
