@@ -130,7 +130,7 @@ func (h *Host) open(name string) (*os.File, error) {
 }
 
 func stateOf(info fs.FileInfo) FileState {
-	s := FileState{Kind: Other, Mode: info.Mode().Perm(), Size: info.Size(), ModTime: info.ModTime(), UID: -1, GID: -1}
+	s := FileState{Kind: Other, Mode: info.Mode().Perm(), Size: info.Size(), ModTime: notLater(info.ModTime(), time.Now()), UID: -1, GID: -1}
 	switch {
 	case info.Mode().IsRegular():
 		s.Kind = File
@@ -142,6 +142,14 @@ func stateOf(info fs.FileInfo) FileState {
 		s.ChangeTime = time.Unix(st.Ctim.Unix())
 	}
 	return s
+}
+
+// notLater is a time, or zero if it is in the future.
+func notLater(t, now time.Time) time.Time {
+	if t.After(now) {
+		return time.Time{}
+	}
+	return t
 }
 
 // noun is the kind in an error.

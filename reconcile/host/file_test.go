@@ -447,3 +447,27 @@ func TestRemoveLeftover(t *testing.T) {
 		}
 	}
 }
+
+// A file from the future is not newer than whatever starts now: it would be for hours.
+func TestTimeInTheFuture(t *testing.T) {
+	root := t.TempDir()
+	h, err := host.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	name := filepath.Join(root, "f")
+	if err := os.WriteFile(name, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for offset, zero := range map[time.Duration]bool{-time.Minute: false, time.Hour: true} {
+		at := time.Now().Add(offset)
+		if err := os.Chtimes(name, at, at); err != nil {
+			t.Fatal(err)
+		}
+		st, err := h.Stat("/f")
+		if err != nil || st.ModTime.IsZero() != zero {
+			t.Errorf("%s: %v, %v", offset, st.ModTime, err)
+		}
+	}
+}

@@ -21,11 +21,13 @@ const (
 
 // FileState is what was seen at a path, after following links inside the root.
 type FileState struct {
-	Kind    Kind
-	Mode    fs.FileMode // permission bits only
-	UID     int
-	GID     int
-	Size    int64
+	Kind Kind
+	Mode fs.FileMode // permission bits only
+	UID  int
+	GID  int
+	Size int64
+	// ModTime is zero if it is in the future: a clock was set back since, and
+	// whoever compares it with a later start would never be done.
 	ModTime time.Time
 	// ChangeTime is when content, name, mode or owner changed last. Nobody can set
 	// it back.
