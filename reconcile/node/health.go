@@ -59,7 +59,7 @@ type podWait struct {
 	limit    string // where the timeout comes from
 	// patience is how many exits of a container are enough to give up; 0: none.
 	patience int
-	// written is when the manifest was last written; zero if that is not known.
+	// written is when the manifest last changed; zero if that is not known.
 	written time.Time
 	// fresh picks the sandboxes, and their containers, that count: after a
 	// change those before it do not. Nil: all do.

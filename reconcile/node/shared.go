@@ -221,13 +221,16 @@ type signer struct {
 // external tells whether nobody here can sign.
 func (s signer) external() bool { return s.ca != nil && s.ca.External }
 
+// FindingExternalCA is the name of findings about a CA whose key is kept elsewhere.
+const FindingExternalCA = "ExternalCA"
+
 // unsigned is what is said of something that an external CA would have to sign.
 func unsigned(a reconcile.Address, why []pki.Mismatch, missing string) reconcile.Finding {
 	text := missing
 	if text == "" {
 		text = reasons(why)
 	}
-	return reconcile.Finding{Severity: reconcile.SeverityError, Name: "ExternalCA", Address: a,
+	return reconcile.Finding{Severity: reconcile.SeverityError, Name: FindingExternalCA, Address: a,
 		Seen: text + ", and its CA's key is not here", Hint: "have a new one signed by the external CA and put it here"}
 }
 

@@ -550,7 +550,7 @@ func (r *staticPodResource) waiting(health func(context.Context) error, fresh fu
 		w.services = kubeletUnderServices{r.Services}
 	}
 	if st, err := r.Files.Stat(r.Path); err == nil && st.Exists() {
-		w.written = st.ModTime
+		w.written = st.ChangeTime // also of a file that was moved back
 	}
 	return w
 }

@@ -583,6 +583,10 @@ func TestStaticPodHopelessBefore(t *testing.T) {
 	c.kubelet.ignores = true
 	time.Sleep(20 * time.Millisecond) // the file system's time is as coarse as the kernel's ticks
 	c.write(schedulerManifest, c.pod.Want, 0o600)
+	old := time.Now().Add(-time.Hour) // it is moved back from where it was kept
+	if err := os.Chtimes(filepath.Join(c.root, schedulerManifest), old, old); err != nil {
+		t.Fatal(err)
+	}
 	time.AfterFunc(time.Second, func() {
 		c.kubelet.mu.Lock()
 		defer c.kubelet.mu.Unlock()
