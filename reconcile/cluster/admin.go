@@ -149,6 +149,32 @@ func (c *Client) EtcdEndpoints(ctx context.Context) (endpoints []EtcdEndpoint, m
 	return endpoints, missing, nil
 }
 
+// Signers are the Nodes whose controller manager signs certificates of kubelets:
+// one that has no key for it, as where the cluster's CA is external, is told an
+// empty path. This takes an administrator.
+func (c *Client) Signers(ctx context.Context) ([]string, error) {
+	var pods corev1.PodList
+	err := c.persist(ctx, "the controller managers", request{method: http.MethodGet, path: "/api/v1/namespaces/kube-system/pods",
+		query: url.Values{"labelSelector": {"component=kube-controller-manager,tier=control-plane"}}}, &pods)
+	if err != nil {
+		return nil, c.refused(err, "list the pods of kube-system", clusterAdminsHint)
+	}
+	var nodes []string
+	for _, pod := range pods.Items {
+		for _, container := range pod.Spec.Containers {
+			for _, arg := range slices.Concat(container.Command, container.Args) {
+				name, value, _ := strings.Cut(arg, "=")
+				signs := name == "--cluster-signing-key-file" || name == "--cluster-signing-kubelet-client-key-file"
+				if signs && value != "" && !slices.Contains(nodes, pod.Spec.NodeName) {
+					nodes = append(nodes, pod.Spec.NodeName)
+				}
+			}
+		}
+	}
+	slices.Sort(nodes)
+	return nodes, nil
+}
+
 // etcdImage is the image of a pod's container; empty if it has none.
 func etcdImage(pod *corev1.Pod) string {
 	for _, c := range pod.Spec.Containers {

@@ -329,6 +329,26 @@ func TestEtcdEndpoints(t *testing.T) {
 	expect(t, err, fault.Denied, "the administrator's certificate may not list the pods", "kubectl create clusterrolebinding kubeadm:cluster-admins")
 }
 
+func TestSigners(t *testing.T) {
+	s := newCluster(t)
+	c := adminClient(t, s)
+	manager := func(node string, args ...string) corev1.Pod {
+		return corev1.Pod{Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Command: append([]string{"kube-controller-manager"}, args...)}}}}
+	}
+	s.on(podsPath, answer(&corev1.PodList{Items: []corev1.Pod{
+		manager("cp3", "--cluster-signing-cert-file=/pki/ca.crt", "--cluster-signing-key-file=/pki/ca.key"),
+		manager("cp2", "--cluster-signing-cert-file=", "--cluster-signing-key-file="),
+		{Spec: corev1.PodSpec{NodeName: "cp1", Containers: []corev1.Container{{Args: []string{"--cluster-signing-kubelet-client-key-file=/k"}}}}},
+	}}))
+	got, err := c.Signers(t.Context())
+	if diff := cmp.Diff([]string{"cp1", "cp3"}, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	s.on(podsPath, refuse(403, "no"))
+	_, err = c.Signers(t.Context())
+	expect(t, err, fault.Denied, "the administrator's certificate may not list the pods", "kubectl create clusterrolebinding kubeadm:cluster-admins")
+}
+
 func TestRBACGaps(t *testing.T) {
 	bind := func(role, kind, subject string) http.HandlerFunc {
 		return answer(&rbacv1.ClusterRoleBinding{RoleRef: rbacv1.RoleRef{Kind: "ClusterRole", Name: role},

@@ -166,6 +166,7 @@ func (r *Run) controlPlane(ctx context.Context, cfg *kubeadm.JoinConfiguration, 
 	case r.asAdministrator:
 		r.admin = r.client
 	}
+	findings = append(findings, r.externalCAs(ctx, shared, c)...)
 	cp.Marker = func() (node.NodeMarker, error) {
 		if r.admin == nil {
 			return nil, nil
@@ -384,6 +385,56 @@ func (r *Run) beAdministrator(shared *pki.Shared, state *cluster.State, endpoint
 		}
 	}
 	return nil
+}
+
+// externalCAs says which CAs are taken for external, and what that costs: nobody
+// should learn it from a certificate that is not renewed.
+func (r *Run) externalCAs(ctx context.Context, shared *pki.Shared, c *kubeadm.ClusterConfiguration) []reconcile.Finding {
+	if shared == nil {
+		return nil
+	}
+	var here, elsewhere []string
+	for _, a := range []pki.Authority{pki.ClusterCA, pki.FrontProxyCA, pki.EtcdCA} {
+		key := path.Join(cmp.Or(c.CertificatesDir, kubeadm.DefaultCertificatesDir), string(a)+".key")
+		switch ca := shared.CAs[a]; {
+		case ca == nil:
+		case ca.External:
+			elsewhere = append(elsewhere, key)
+		default:
+			here = append(here, key)
+		}
+	}
+	if len(elsewhere) == 0 {
+		return nil
+	}
+	f := reconcile.Finding{Severity: reconcile.SeverityInfo, Name: node.FindingExternalCA,
+		Seen: strings.Join(elsewhere, ", ") + ": not here, and taken to be kept elsewhere on purpose",
+		Why:  "what these sign is not renewed here"}
+	if len(here) > 0 {
+		f.Severity, f.Wanted = reconcile.SeverityWarning, "the keys of all CAs, or of none"
+		f.Seen += ", although " + strings.Join(here, ", ") + " is here"
+		f.Hint = "if it is only missing, copy it from a control plane of this cluster, or give a certificate key: `kubeadm init phase upload-certs --upload-certs` prints one"
+	}
+	out := []reconcile.Finding{f}
+	if ca := shared.CAs[pki.ClusterCA]; ca == nil || !ca.External || r.admin == nil {
+		return out
+	}
+	signers, err := r.admin.Signers(ctx)
+	switch {
+	case err != nil:
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingNotCompared, Seen: "who signs the kubelets' certificates: " + withHint(err)})
+	case len(signers) > 0:
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingExternalCA, Address: node.StaticPodAddress(staticpod.ControllerManager),
+			Seen: "the controller manager of this machine signs no certificates, as those of " + strings.Join(signers, ", ") + " do",
+			Why:  "while it leads, kubelets get none and renew none",
+			Hint: "put ca.key here, or take it away there and have a signer of the CA's"})
+	case cluster.ReadCredential(r.machine, node.KubeletKubeconfigPath, time.Now()).State != cluster.CredentialValid:
+		out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: node.FindingExternalCA, Address: node.KubeletCredential,
+			Seen: "no controller manager of this cluster signs certificates, and the kubelet here has none",
+			Why:  "unless somebody else signs its request, the kubelet waits for its certificate until timeouts.tlsBootstrap",
+			Hint: "put a " + node.KubeletKubeconfigPath + " here whose certificate the external CA has signed, or sign the request when it is pending"})
+	}
+	return out
 }
 
 // etcd learns what the cluster's etcd is, and how to ask it.

@@ -11,6 +11,7 @@ import (
 	"github.com/kubejoin/kubejoin/fault"
 	"github.com/kubejoin/kubejoin/reconcile"
 	"github.com/kubejoin/kubejoin/reconcile/host"
+	"github.com/kubejoin/kubejoin/reconcile/pki"
 	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
@@ -145,5 +146,33 @@ func TestBundleEnds(t *testing.T) {
 	}
 	if f := bundleEnds(time.Time{}, now); f != nil {
 		t.Error(f)
+	}
+}
+
+// A key that is not here is never passed over in silence; one of several is
+// rather lost than kept elsewhere.
+func TestExternalCAs(t *testing.T) {
+	for name, tt := range map[string]struct {
+		external []pki.Authority
+		severity reconcile.Severity
+		seen     string
+	}{
+		"none": {},
+		"all": {[]pki.Authority{pki.ClusterCA, pki.FrontProxyCA, pki.EtcdCA}, reconcile.SeverityInfo,
+			"/pki/ca.key, /pki/front-proxy-ca.key, /pki/etcd/ca.key: not here, and taken to be kept elsewhere on purpose"},
+		"one": {[]pki.Authority{pki.EtcdCA}, reconcile.SeverityWarning,
+			"/pki/etcd/ca.key: not here, and taken to be kept elsewhere on purpose, although /pki/ca.key, /pki/front-proxy-ca.key is here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			shared := &pki.Shared{CAs: map[pki.Authority]*pki.CA{pki.ClusterCA: {}, pki.FrontProxyCA: {}, pki.EtcdCA: {}}}
+			for _, a := range tt.external {
+				shared.CAs[a].External = true
+			}
+			got := (&Run{}).externalCAs(t.Context(), shared, &kubeadm.ClusterConfiguration{CertificatesDir: "/pki"})
+			switch {
+			case tt.seen == "" && len(got) > 0, tt.seen != "" && (len(got) != 1 || got[0].Severity != tt.severity || got[0].Seen != tt.seen):
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
