@@ -84,6 +84,10 @@ func externalCA(t *testing.T, f *fixture) {
 	}
 	must(t, m.Run(t.Context(), "chmod 0644 /etc/kubernetes/admin.conf"))
 
+	s := run(t, m, "root", plan, 2)
+	if !s.found("ExternalCA", "static-pod:kube-controller-manager") || !strings.Contains(s.String(), "as those of "+first.Name+" do") {
+		t.Errorf("does not say who signs:\n%s", s)
+	}
 	f.becomes(t, m)
 	f.healthy(t, first, m)
 	must(t, m.Run(t.Context(), "! find /etc/kubernetes/pki -name ca.key -o -name front-proxy-ca.key | grep . && stat -c %a /etc/kubernetes/admin.conf | grep -x 600"))
@@ -91,7 +95,6 @@ func externalCA(t *testing.T, f *fixture) {
 	// What only the CA could mend is a finding, and not a change.
 	const name = "/etc/kubernetes/pki/apiserver-kubelet-client.crt"
 	must(t, m.Run(t.Context(), "cp "+name+" /root/kept && truncate -s 0 "+name))
-	var s said
 	f.unchanged(t, m, func() { s = run(t, m, "root", plan, 4) })
 	if len(s.steps()) != 0 || !s.found("ExternalCA", "certificate:"+name) {
 		t.Errorf("not found:\n%s", s)
