@@ -85,7 +85,7 @@ func externalCA(t *testing.T, f *fixture) {
 	must(t, m.Run(t.Context(), "chmod 0644 /etc/kubernetes/admin.conf"))
 
 	s := run(t, m, "root", plan, 2)
-	if !s.found("ExternalCA", "static-pod:kube-controller-manager") || !strings.Contains(s.String(), "as those of "+first.Name+" do") {
+	if !s.found("ExternalCA", "static-pod:kube-controller-manager") || !strings.Contains(s.String(), "signs no certificates, as those of "+first.Name) {
 		t.Errorf("does not say who signs:\n%s", s)
 	}
 	f.becomes(t, m)

@@ -57,16 +57,16 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		cp.PKI.Owners, cp.PKI.After = Owners(cp.Pods.Cluster, cp.Pods.Users), []reconcile.Address{ControlPlaneUsers}
 	}
 	if cp.PKI.Shared != nil {
-		_, serves := cp.Pods.Recorded[staticpod.APIServer]
-		if serves {
-			// Its port or address may change: who asks it is turned to the new one
-			// when it serves there, and stays with the old one if it never does.
+		moves := apiServerMoves(cp, pods)
+		if moves {
+			// Who asks it is turned to the new place when it serves there, and stays
+			// with the old one if it never does.
 			cp.PKI.KubeconfigsAfter = []reconcile.Address{StaticPodAddress(staticpod.APIServer)}
 		}
 		var kubeconfigs []reconcile.Resource
 		certificates, kubeconfigs = pkiResources(keepEtcdAddress(cp.PKI, cp.Etcd), p)
 		out = slices.Concat(out, certificates, kubeconfigs)
-		if !serves {
+		if !moves {
 			certificates = append(certificates, kubeconfigs...)
 		}
 	}
@@ -157,6 +157,18 @@ func controlPlaneResources(cp *ControlPlane, cfg *kubeadm.JoinConfiguration, o O
 		out = append(out, resource)
 	}
 	return out, findings, nil
+}
+
+// apiServerMoves tells whether the API server of this machine is to answer at
+// another port or address than the one that is recorded.
+func apiServerMoves(cp *ControlPlane, pods []staticpod.Pod) bool {
+	record, recorded := cp.Pods.Recorded[staticpod.APIServer]
+	for _, pod := range pods {
+		if check := staticpod.Health(pod.Pod); pod.Name == staticpod.APIServer {
+			return recorded && record.Serves != net.JoinHostPort(check.Host, check.Port)
+		}
+	}
+	return false
 }
 
 // addressConsent tells what it means if the API server is to be at another

@@ -103,3 +103,41 @@ func TestEtcdCertificatesKeepTheOldAddress(t *testing.T) {
 		})
 	}
 }
+
+// Only an API server that is to answer elsewhere is one that its kubeconfigs
+// wait for.
+func TestAPIServerMoves(t *testing.T) {
+	build := func(address string, port int32) (*ControlPlane, []staticpod.Pod) {
+		t.Helper()
+		c := &kubeadm.ClusterConfiguration{KubernetesVersion: "v1.37.2", ImageRepository: "registry.k8s.io", CertificatesDir: "/etc/kubernetes/pki"}
+		cp := &ControlPlane{Pods: staticpod.Input{Cluster: c, NodeName: "cp2", Endpoint: kubeadm.APIEndpoint{AdvertiseAddress: address, BindPort: port}}}
+		pods, _, err := staticpod.Build(cp.Pods)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cp, pods
+	}
+	cp, pods := build("10.0.0.2", 6443)
+	if apiServerMoves(cp, pods) {
+		t.Error("one that is not there yet")
+	}
+	record, err := staticpod.Recorded(staticpod.APIServer, pods[0].Manifest, cp.Pods.Cluster)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		address string
+		port    int32
+		want    bool
+	}{
+		"stays":           {"10.0.0.2", 6443, false},
+		"another port":    {"10.0.0.2", 7443, true},
+		"another address": {"10.0.0.3", 6443, true},
+	} {
+		cp, pods := build(tt.address, tt.port)
+		cp.Pods.Recorded = map[string]staticpod.Record{staticpod.APIServer: record}
+		if got := apiServerMoves(cp, pods); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

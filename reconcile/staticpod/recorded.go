@@ -17,6 +17,8 @@ import (
 
 // Record is what a manifest on disk was made with and nothing else tells.
 type Record struct {
+	// Serves is the host and port where the API server answers.
+	Serves string
 	Host
 	// InitialCluster and InitialClusterState are etcd's.
 	InitialCluster      []Member
@@ -59,6 +61,10 @@ func Recorded(name string, manifest []byte, c *kubeadm.ClusterConfiguration) (Re
 		return Record{}, fault.New(fault.Conflict, "describes the pod %q instead of %q", pod.Name, name)
 	}
 	var r Record
+	if name == APIServer {
+		check := Health(pod)
+		r.Serves = net.JoinHostPort(check.Host, check.Port)
+	}
 	if name == Etcd {
 		args := effectiveArgs(pod)
 		r.InitialCluster, r.InitialClusterState = members(args["initial-cluster"]), args["initial-cluster-state"]
