@@ -20,8 +20,8 @@ func (f *joinFlags) complete() {
 	for _, name := range []string{"rootfs", "patches"} {
 		_ = f.cmd.MarkFlagDirname(name)
 	}
-	f.completeWords("skip-phases", phaseWords()...)
-	f.completeWords("ignore-preflight-errors", append(preflight.Names(), "all")...)
+	completeLater(f.cmd, "skip-phases", phaseWords)
+	completeLater(f.cmd, "ignore-preflight-errors", func() []string { return append(preflight.Names(), "all") })
 	for _, name := range []string{"node-name", "token", "discovery-token", "tls-bootstrap-token", "discovery-token-ca-cert-hash",
 		"certificate-key", "apiserver-advertise-address", "apiserver-bind-port"} {
 		f.completeWords(name) // nothing, and no files either
@@ -34,6 +34,12 @@ func (f *joinFlags) completeWords(flag string, words ...string) { completeWords(
 // list of them with commas in between if the flag takes one. A description may
 // follow a word behind a tab.
 func completeWords(c *cobra.Command, flag string, words ...string) {
+	completeLater(c, flag, func() []string { return words })
+}
+
+// completeLater is completeWords for words that are made only when they are
+// asked for: each command has its flags made at every start.
+func completeLater(c *cobra.Command, flag string, words func() []string) {
 	list := false
 	if f := c.Flag(flag); f != nil {
 		list = f.Value.Type() == "stringSlice"
@@ -45,7 +51,7 @@ func completeWords(c *cobra.Command, flag string, words ...string) {
 			directive |= cobra.ShellCompDirectiveNoSpace
 		}
 		var out []string
-		for _, w := range words {
+		for _, w := range words() {
 			word, _, _ := strings.Cut(w, "\t")
 			if strings.HasPrefix(before+word, begun) && !slices.Contains(strings.Split(before, ","), word) {
 				out = append(out, before+w)

@@ -85,7 +85,7 @@ func (f *joinFlags) addWait() {
 
 func (f *joinFlags) addAllow() {
 	f.cmd.Flags().StringSliceVar(&f.allow, "allow", nil, "destructive changes to make nevertheless, by the name that the plan gives them: "+strings.Join(node.AllowNames(), ", "))
-	f.completeWords("allow", node.AllowNames()...)
+	completeLater(f.cmd, "allow", node.AllowNames)
 }
 
 // load reads the configuration: the file with the flags on top, or the flags alone.

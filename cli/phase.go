@@ -18,8 +18,8 @@ func (f *joinFlags) addSelection() {
 	fs := f.cmd.Flags()
 	fs.StringSliceVar(&f.phases, "phases", nil, "only these phases; all other resources are not managed")
 	fs.StringArrayVar(&f.targets, "target", nil, `only the resource at this address, such as "service:kubelet"; may be repeated`)
-	f.completeWords("phases", phaseWords()...)
-	f.completeWords("target", node.CommonAddresses()...)
+	completeLater(f.cmd, "phases", phaseWords)
+	completeLater(f.cmd, "target", node.CommonAddresses)
 }
 
 // phaseWords are the phases with their descriptions, for completion.
