@@ -1,10 +1,15 @@
 package e2e
 
 import (
+	"fmt"
+	"os"
 	"path"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/kubejoin/kubejoin/e2e/lab"
 )
 
 // ofUsers are the lines of a manifest that make a component run as a user of its own.
@@ -101,4 +106,74 @@ func externalCA(t *testing.T, f *fixture) {
 	}
 	must(t, m.Run(t.Context(), "cp /root/kept "+name))
 	f.converged(t, m)
+}
+
+// A cluster whose etcd runs elsewhere, with TLS: the certificates for it are shared as the others are, and no member is added.
+func TestExternalEtcd(t *testing.T) {
+	t.Parallel()
+	server := use(t).worker(t)
+	ca := otherCA(t)
+	cert, key := ca.server(t, server.Name)
+	binary, err := lab.Etcd(t.Context(), "3.7.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string]string{"/usr/local/bin/etcd": string(program), "/etc/etcd/ca.crt": ca.pem, "/etc/etcd/server.crt": cert, "/etc/etcd/server.key": key} {
+		if err := server.WriteFile(name, []byte(data), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	url := "https://" + server.Name + ":2379"
+	must(t, server.Run(t.Context(), "systemd-run --quiet --unit=etcd etcd --data-dir=/var/lib/etcd --listen-client-urls=https://0.0.0.0:2379 --advertise-client-urls="+url+
+		" --cert-file=/etc/etcd/server.crt --key-file=/etc/etcd/server.key --trusted-ca-file=/etc/etcd/ca.crt --client-cert-auth=true"))
+
+	const dir = "/etc/kubernetes/pki/external-etcd/"
+	clientCert, clientKey := ca.client(t, "kubernetes", "", time.Now().Add(24*time.Hour))
+	f, err := cluster(lab.DefaultVersion, 80, func(config string) string {
+		first := use(t).Machine("cp80")
+		for name, data := range map[string]string{"ca.crt": ca.pem, "client.crt": clientCert, "client.key": clientKey} {
+			if err := first.WriteFile(dir+name, []byte(data), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		etcd := fmt.Sprintf("etcd:\n  external:\n    endpoints: [%q]\n    caFile: %sca.crt\n    certFile: %sclient.crt\n    keyFile: %sclient.key\n", url, dir, dir, dir)
+		return strings.Replace(config, "kind: ClusterConfiguration\n", "kind: ClusterConfiguration\n"+etcd, 1)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.cluster.ExternalEtcd = true
+	serves := func(t *testing.T, m *lab.Machine) {
+		t.Helper()
+		f.kubectl(t, "--server=https://%s get --raw /readyz", m.HostPort("6443"))
+		must(t, m.Run(t.Context(), "test ! -e /etc/kubernetes/manifests/etcd.yaml -a ! -e /var/lib/etcd"))
+	}
+	t.Run("joined", func(t *testing.T) {
+		m := f.controlPlane(t)
+		must(t, m.Run(t.Context(), "systemctl stop kubelet"))
+		f.configureControlPlane(t, m)
+		var s said
+		f.unchanged(t, m, func() { s = run(t, m, "root", plan, 2) })
+		if s.change("file:"+dir+"client.key").Action != "create" || strings.Contains(strings.Join(s.steps(), "\n"), "etcd-") {
+			t.Errorf("planned:\n%s", s)
+		}
+		f.becomes(t, m)
+		serves(t, m)
+		must(t, m.Run(t.Context(), "rm "+dir+"client.key"))
+		f.pending(t, m, "create file:"+dir+"client.key missing")
+		f.becomes(t, m)
+	})
+	t.Run("adopted", func(t *testing.T) {
+		m := f.controlPlane(t)
+		if err := f.cluster.KubeadmJoinControlPlane(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		f.configureControlPlane(t, m)
+		f.converged(t, m)
+		serves(t, m)
+	})
 }

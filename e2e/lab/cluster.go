@@ -28,6 +28,8 @@ type Cluster struct {
 	CertificateKey string
 	// CAHash is the pin of the cluster CA, as --discovery-token-ca-cert-hash takes it.
 	CAHash string
+	// ExternalEtcd says that etcd does not run on the control planes.
+	ExternalEtcd bool
 
 	lab      *Lab
 	endpoint string // host:port

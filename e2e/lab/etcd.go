@@ -114,9 +114,12 @@ func (c *Cluster) UploadCerts(ctx context.Context) error {
 // RemoveControlPlane takes a control plane out of the cluster: its etcd member and its Node. A machine that
 // is closed without it costs etcd a vote.
 func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
-	members, err := c.Members(ctx)
-	if err != nil {
-		return err
+	var members []Member
+	if !c.ExternalEtcd {
+		var err error
+		if members, err = c.Members(ctx); err != nil {
+			return err
+		}
 	}
 	for _, member := range members {
 		if member.Peer != "https://"+m.HostPort("2380") {
@@ -129,7 +132,7 @@ func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
 		}
 	}
 	c.Audit.Remove(m)
-	_, err = c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
+	_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
 	return err
 }
 

@@ -58,6 +58,13 @@ func (l *Lab) Boot(ctx context.Context, name string, role Role) (*Machine, error
 	return m, nil
 }
 
+// Machine returns the machine of a name; nil if there is none.
+func (l *Lab) Machine(name string) *Machine {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.machines[name]
+}
+
 func (m *Machine) dir() string { return filepath.Join(m.lab.run, "machines", m.Name) }
 
 func (m *Machine) boot(ctx context.Context, role Role) error {
