@@ -19,7 +19,8 @@ var ofUsers = regexp.MustCompile(`(?m)^- +(securityContext:|allowPrivilegeEscala
 // reader's.
 func TestRootlessControlPlane(t *testing.T) {
 	t.Parallel()
-	f := of(t, ofRootless)
+	f := ofOwn(t, (*lab.Lab).Of, 60, strings.NewReplacer("kind: ClusterConfiguration\n", "kind: ClusterConfiguration\nfeatureGates: {RootlessControlPlane: true}\n").Replace)
+	f.rootless = true
 	t.Run("adopted", func(t *testing.T) { adopted(t, f) })
 	t.Run("joined", func(t *testing.T) {
 		first, m := f.cluster.ControlPlane, f.controlPlane(t)
@@ -49,7 +50,7 @@ func TestRootlessControlPlane(t *testing.T) {
 // A cluster whose machines have no address but one of IPv6, named by literals.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
-	f := of(t, ipv6)
+	f := ofOwn(t, func(l *lab.Lab, b *lab.Base) *lab.Lab { return l.Of(b).IPv6() }, 70)
 	t.Run("a worker", func(t *testing.T) {
 		m := f.worker(t)
 		f.configure(t, m)
@@ -133,7 +134,7 @@ func TestExternalEtcd(t *testing.T) {
 
 	const dir = "/etc/kubernetes/pki/external-etcd/"
 	clientCert, clientKey := ca.client(t, "kubernetes", "", time.Now().Add(24*time.Hour))
-	f, err := cluster(lab.DefaultVersion, 80, func(config string) string {
+	f := ofOwn(t, (*lab.Lab).Of, 80, func(config string) string {
 		first := use(t).Machine("cp80")
 		for name, data := range map[string]string{"ca.crt": ca.pem, "client.crt": clientCert, "client.key": clientKey} {
 			if err := first.WriteFile(dir+name, []byte(data), 0o600); err != nil {
@@ -143,9 +144,6 @@ func TestExternalEtcd(t *testing.T) {
 		etcd := fmt.Sprintf("etcd:\n  external:\n    endpoints: [%q]\n    caFile: %sca.crt\n    certFile: %sclient.crt\n    keyFile: %sclient.key\n", url, dir, dir, dir)
 		return strings.Replace(config, "kind: ClusterConfiguration\n", "kind: ClusterConfiguration\n"+etcd, 1)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	f.cluster.ExternalEtcd = true
 	serves := func(t *testing.T, m *lab.Machine) {
 		t.Helper()

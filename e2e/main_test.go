@@ -2,9 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,11 +48,11 @@ var bare = sync.OnceValues(func() (*fixture, error) {
 })
 
 // cluster makes a cluster of some version. Its control planes are named from cpFIRST on, up to the next one's.
-func cluster(version string, first int, edits ...func(string) string) (*fixture, error) {
-	return clusterIn((*lab.Lab).Of, version, first, edits...)
+func cluster(version string, first int) (*fixture, error) {
+	return clusterIn((*lab.Lab).Of, version, first)
 }
 
-// clusterIn is cluster for machines of some kind.
+// clusterIn is cluster for machines of some kind; edits change what kubeadm init is told.
 func clusterIn(kind func(*lab.Lab, *lab.Base) *lab.Lab, version string, first int, edits ...func(string) string) (*fixture, error) {
 	f, err := bare()
 	if err != nil {
@@ -69,21 +69,29 @@ func clusterIn(kind func(*lab.Lab, *lab.Base) *lab.Lab, version string, first in
 	return &fixture{Lab: l, cluster: c, kubejoin: f.kubejoin, taken: map[string]bool{}, first: first}, err
 }
 
-// The clusters: one whose control plane stays as it is, and others whose control planes come and go.
-var (
-	shared     = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
-	shared137  = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
-	shared136  = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
-	ofRootless = sync.OnceValues(func() (*fixture, error) {
-		f, err := cluster(lab.DefaultVersion, 60, strings.NewReplacer("kind: ClusterConfiguration\n", "kind: ClusterConfiguration\nfeatureGates: {RootlessControlPlane: true}\n").Replace)
-		if err == nil {
-			f.rootless = true
+// ofOwn makes a cluster that ends with the test: each one that runs costs the others time.
+func ofOwn(t *testing.T, kind func(*lab.Lab, *lab.Base) *lab.Lab, first int, edits ...func(string) string) *fixture {
+	t.Helper()
+	f, err := clusterIn(kind, lab.DefaultVersion, first, edits...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		m := f.cluster.ControlPlane
+		if err := errors.Join(m.Remember(ctx), m.Close()); err != nil {
+			t.Error(err)
 		}
-		return f, err
 	})
-	ipv6 = sync.OnceValues(func() (*fixture, error) {
-		return clusterIn(func(l *lab.Lab, b *lab.Base) *lab.Lab { return l.Of(b).IPv6() }, lab.DefaultVersion, 70)
-	})
+	return f
+}
+
+// The clusters that cases share: one whose control plane stays as it is, and two whose control planes come and go.
+var (
+	shared    = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
+	shared137 = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
+	shared136 = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
 )
 
 // workers are those that were booted, in all clusters.
