@@ -15,11 +15,13 @@ type network struct {
 	gateway string
 	bits    int    // of the prefix
 	host    string // format of a machine's address
+	// forwarding are the kernel parameters that let a machine forward.
+	forwarding string
 }
 
 var (
-	network4 = network{"10.77.0.1", 24, "10.77.0.%d"}
-	network6 = network{"fd00:77::1", 64, "fd00:77::%x"}
+	network4 = network{"10.77.0.1", 24, "10.77.0.%d", "net.ipv4.ip_forward=1"}
+	network6 = network{"fd00:77::1", 64, "fd00:77::%x", "net.ipv4.ip_forward=1 net.ipv6.conf.default.forwarding=1"}
 )
 
 // kinds of machines by what their names begin with: how many there can be, and what is added to a machine's number to be the

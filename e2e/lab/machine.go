@@ -100,7 +100,7 @@ func (m *Machine) boot(ctx context.Context, role Role) error {
 	for name, text := range map[string]string{
 		"etc/hostname":    m.Name + "\n",
 		"etc/machine-id":  hex.EncodeToString(id) + "\n",
-		"etc/lab/address": fmt.Sprintf("ADDRESS=%s/%d\nGATEWAY=%s\n", m.Address, m.lab.network.bits, m.lab.network.gateway),
+		"etc/lab/address": fmt.Sprintf("ADDRESS=%s/%d\nGATEWAY=%s\nFORWARDING=\"%s\"\n", m.Address, m.lab.network.bits, m.lab.network.gateway, m.lab.network.forwarding),
 	} {
 		if err := os.WriteFile(filepath.Join(root, name), []byte(text), 0o644); err != nil {
 			return err
