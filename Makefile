@@ -11,7 +11,7 @@ export CGO_ENABLED := 0
 
 .PHONY: build man example test unit race lint vuln fuzz e2e bench lab-up lab-down clean
 
-build: ## the binary: static, stripped
+build: man ## the binary: static, stripped; and its man pages
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) .
 
 man: ## a man page for each command, in bin/man
