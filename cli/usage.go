@@ -16,19 +16,33 @@ import (
 // letters too few.
 var tokenShape = regexp.MustCompile(`([0-9A-Za-z]{6})\.[0-9A-Za-z]{12,}`)
 
-// typedSecret matches a word of the command line that is nothing but a bootstrap
-// token or a certificate key. A hash of the cluster's CA begins with "sha256:".
-var typedSecret = regexp.MustCompile(`^(?:([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}|[0-9A-Fa-f]{32,})$`)
+// typedToken matches a word of the command line that is nothing but a bootstrap
+// token, typedKey a value that is nothing but a certificate key, of one of the
+// lengths that AES has. A hash of the cluster's CA begins with "sha256:".
+var (
+	typedToken = regexp.MustCompile(`^([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}$`)
+	typedKey   = regexp.MustCompile(`^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{48}|[0-9A-Fa-f]{64})$`)
+)
 
 // hiding takes the secrets of a command line out of a text. They may stand at any
 // flag: who gives a token to --token-file means no file, and the error about it
 // is no place for the token either.
 func hiding(args []string) func(string) string {
 	var pairs []string
+	hide := func(word, shown string) {
+		pairs = append(pairs, word, shown+"(sensitive)", strings.ToLower(word), strings.ToLower(shown)+"(sensitive)")
+	}
 	for _, arg := range args {
-		for word := range strings.FieldsFuncSeq(strings.TrimPrefix(arg, "-f"), func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
-			if m := typedSecret.FindStringSubmatch(word); m != nil {
-				pairs = append(pairs, word, m[1]+"(sensitive)", strings.ToLower(word), strings.ToLower(m[1])+"(sensitive)")
+		arg = strings.TrimPrefix(arg, "-f")
+		for word := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
+			if m := typedToken.FindStringSubmatch(word); m != nil {
+				hide(word, m[1])
+			}
+		}
+		// A key may be a part of no path: directories have such names.
+		for word := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune("=, ", r) }) {
+			if typedKey.MatchString(word) {
+				hide(word, "")
 			}
 		}
 	}
