@@ -81,15 +81,19 @@ func (s Selection) SharedKeys() bool {
 }
 
 // Runtime tells whether something is managed that needs to know which container
-// runtime the node has: the kubelet's configuration, and a control plane's images.
+// runtime the node has: the kubelet's configuration, and a control plane's images
+// and static pods.
 func (s Selection) Runtime() bool {
 	if len(s.Targets) > 0 {
 		return slices.ContainsFunc(s.Targets, func(t string) bool {
 			a := reconcile.Address(t)
-			return (a == FileAddress(InstanceConfigPath) || a == FileAddress(KubeletConfigPath) || a.Kind() == "image") && !s.Skips(PhaseOf(a, s.ControlPlane))
+			needs := a == FileAddress(InstanceConfigPath) || a == FileAddress(KubeletConfigPath) ||
+				slices.Contains([]string{"image", "static-pod", "etcd-data", "etcd-voter"}, a.Kind())
+			return needs && !s.Skips(PhaseOf(a, s.ControlPlane))
 		})
 	}
-	return !s.Skips(phaseKubelet) || s.ControlPlane && !s.Skips(phasePreflight)
+	pods := []string{phasePreflight, phaseManifests, phaseEtcd, phaseHealth}
+	return !s.Skips(phaseKubelet) || s.ControlPlane && slices.ContainsFunc(pods, func(p string) bool { return !s.Skips(p) })
 }
 
 // Idle is the error of a selection that has nothing to do on a worker; nil if it

@@ -99,6 +99,10 @@ func TestSeveralRuntimes(t *testing.T) {
 		"its certificate":        {"", []string{"kubelet-wait-bootstrap"}, nil, false},
 		"marks":                  {controlPlane, []string{"control-plane-join"}, nil, false},
 		"the checks of a worker": {"", []string{"preflight"}, nil, false},
+		"a static pod":           {controlPlane, nil, []string{"static-pod:kube-scheduler"}, true},
+		"static pods":            {controlPlane, []string{"control-plane-prepare/control-plane"}, nil, true},
+		"etcd":                   {controlPlane, []string{"etcd-join"}, nil, true},
+		"health":                 {controlPlane, []string{"wait-control-plane"}, nil, true},
 		"images":                 {controlPlane, []string{"preflight"}, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {
