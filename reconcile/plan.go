@@ -94,6 +94,9 @@ type Finding struct {
 	Why      string   `json:"why,omitempty"`    // what goes wrong otherwise
 	Hint     string   `json:"hint,omitempty"`   // what to do
 	Waived   bool     `json:"waived,omitempty"`
+	// Passing says that it may be over in a moment, and that who acts waits for
+	// that: it is no reason to refuse a saved plan.
+	Passing bool `json:"-"`
 }
 
 // Subject is who and what a plan was computed for.

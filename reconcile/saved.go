@@ -348,6 +348,9 @@ func (s *Saved) newFinding(now *Saved) error {
 		known[key{f.Severity, f.Name, f.Address}] = true
 	}
 	for _, f := range now.Plan.Findings {
+		if f.Passing {
+			continue // whoever acts waits for it
+		}
 		if f.Severity != SeverityInfo && !f.Waived && !known[key{f.Severity, f.Name, f.Address}] {
 			at := f.Name
 			if f.Address != "" {

@@ -132,7 +132,7 @@ func (in *EtcdInput) notes(c *etcd.Cluster, v *verdict) []reconcile.Finding {
 	if bad := c.Unreachable(); len(bad) > 0 {
 		bad = slices.DeleteFunc(bad, func(s string) bool { return v.own.ID != 0 && strings.HasPrefix(s, v.own.String()+": ") })
 		for _, s := range bad {
-			out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "EtcdMemberUnhealthy", Address: a, Seen: s,
+			out = append(out, reconcile.Finding{Severity: reconcile.SeverityWarning, Name: "EtcdMemberUnhealthy", Passing: true, Address: a, Seen: s,
 				Hint: "`crictl ps -a --name etcd` on its machine says what it does"})
 		}
 	}
