@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/kubejoin/kubejoin/fault"
@@ -90,11 +91,13 @@ type seen struct {
 // run waits. The error is the context's, or of class fault.Unhealthy.
 func (w *podWait) run(ctx context.Context, say func(reconcile.Progress)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, w.timeout, errComponentTimeout)
+	var asking sync.WaitGroup
+	defer asking.Wait() // a probe may write the manifest
 	defer cancel()
 	probes, pods := make(chan probed), make(chan seen)
-	go w.probe(ctx, probes)
+	asking.Go(func() { w.probe(ctx, probes) })
 	if w.runtime != nil {
-		go w.look(ctx, pods)
+		asking.Go(func() { w.look(ctx, pods) })
 	}
 	story := &podStory{podWait: w, say: say, begin: time.Now(), pulls: make(chan error, 1)}
 	var counts time.Time // since when what serves is what should serve

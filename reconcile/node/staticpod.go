@@ -34,9 +34,9 @@ const (
 	manifestMode    = fs.FileMode(0o600)
 	manifestDirMode = fs.FileMode(0o700)
 	// afterFailure is how long a changed pod may take to serve when another
-	// change has failed: the API server's takes up to 20 s, and what needs an API
-	// server as long again.
-	afterFailure = 45 * time.Second
+	// change has failed: the kubelet gives the one before its grace, the API
+	// server's takes up to 20 s then, and what needs an API server as long again.
+	afterFailure = stopGrace + 45*time.Second
 	// patience is how often the container of a changed pod may exit before what
 	// did serve is put back. With the kubelet's pauses that takes about a minute.
 	patience = 4
@@ -381,13 +381,16 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 		w.patience = patience
 	}
 	err = w.run(ctx, say)
-	if outer, yes := reconcile.Stopped(ctx); yes && errors.Is(err, context.Canceled) {
-		// This manifest is as new as the one that failed, and nobody else would
-		// find out whether it has to be put back.
-		say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
+	if outer, yes := reconcile.Stopped(ctx); yes {
 		ctx = outer
-		w.timeout, w.limit = min(w.timeout, afterFailure), "as another change failed"
-		err = w.run(ctx, say)
+		if errors.Is(err, context.Canceled) {
+			// This manifest is as new as the one that failed, and nobody else would
+			// find out whether it has to be put back.
+			say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
+			w := r.waiting(r.Health, notAmong(before), say)
+			w.patience, w.timeout, w.limit = patience, min(w.timeout, afterFailure), "as another change failed"
+			err = w.run(ctx, say)
+		}
 	}
 	if ctx.Err() != nil {
 		return err
@@ -564,7 +567,7 @@ func (r *staticPodResource) renewing(health func(context.Context) error, say fun
 	asked := time.Now()
 	return func(ctx context.Context) error {
 		err := health(ctx)
-		if err == nil || time.Since(asked) < outdatedEvery {
+		if err == nil || ctx.Err() != nil || time.Since(asked) < outdatedEvery {
 			return err
 		}
 		asked = time.Now()

@@ -66,6 +66,7 @@ type fakeKubelet struct {
 	pullErr error
 	pulled  []string
 	logs    []string
+	reading func() // is called before the logs are given
 	stopped []string
 	ignores bool // does not look at its manifests
 	calls   int
@@ -151,7 +152,12 @@ func (k *fakeKubelet) Pods(_ context.Context, namespace, name string) ([]cri.Pod
 	return out, k.err
 }
 
-func (k *fakeKubelet) Logs(context.Context, string, int) ([]string, error) { return k.logs, nil }
+func (k *fakeKubelet) Logs(context.Context, string, int) ([]string, error) {
+	if k.reading != nil {
+		k.reading()
+	}
+	return k.logs, nil
+}
 
 func (k *fakeKubelet) StopContainer(_ context.Context, id string, _ time.Duration) error {
 	k.mu.Lock()
@@ -713,6 +719,42 @@ func TestStaticPodAnotherFails(t *testing.T) {
 				t.Errorf("%v\n%s", err, c.read())
 			}
 		})
+	}
+}
+
+// It is put back, too, if it is known not to serve at the moment at which the
+// other one fails.
+func TestStaticPodFailsWithAnother(t *testing.T) {
+	t.Parallel()
+	c := newPodCase(t)
+	old := scheduler("--leader-elect=false")
+	c.started(old)
+	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c.kubelet.broken = &cri.Container{State: cri.Exited, ExitCode: 1, Reason: "Error"}
+	c.kubelet.logs = []string{"Error: unknown flag: --no-such-thing"}
+	reads, failed := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	c.kubelet.reading = func() {
+		once.Do(func() { close(reads) })
+		<-failed
+		<-time.After(50 * time.Millisecond) // until all others are stopped
+	}
+	other := &changing{address: "file:/x", err: fault.New(fault.Unhealthy, "x is broken"), write: func() { <-reads }}
+	set, err := reconcile.NewSet(StaticPodResource(c.pod), other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := set.Compute(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = set.Apply(t.Context(), p, nil, func(e reconcile.Event) {
+		if e.Type == reconcile.EventFail && e.Address == other.address {
+			close(failed)
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "x is broken") || !strings.Contains(err.Error(), "back in place") || c.read() != string(old) {
+		t.Errorf("%v\n%s", err, c.read())
 	}
 }
 
