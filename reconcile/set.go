@@ -335,9 +335,28 @@ func (s *Set) ancestors(a Address) []Address {
 	return out
 }
 
-// Converged computes again and fails when something is left to do (law 2).
+// settleTime is how long Converged waits for what only has to serve: it may have
+// stopped for a moment, as the API servers do while another machine's etcd starts
+// again.
+const (
+	settleTime  = 15 * time.Second
+	settleEvery = 500 * time.Millisecond
+)
+
+// Converged computes again and fails when something is left to do (law 2). What
+// is only to be waited for has a moment.
 func (s *Set) Converged(ctx context.Context) error {
 	c, err := s.Compute(ctx)
+	t := time.NewTicker(settleEvery)
+	defer t.Stop()
+	for end := time.Now().Add(settleTime); err == nil && len(c.Changes) > 0 && onlyWaits(c.Changes) && time.Now().Before(end); {
+		select {
+		case <-t.C:
+			c, err = s.Compute(ctx)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -350,6 +369,10 @@ func (s *Set) Converged(ctx context.Context) error {
 	}
 	return fault.New(fault.Internal, "applied, but still to do: %s", strings.Join(left, "; ")).
 		WithHint("something changed the machine meanwhile, or a resource does not stay as it was made; run plan to see what")
+}
+
+func onlyWaits(changes []Change) bool {
+	return !slices.ContainsFunc(changes, func(c Change) bool { return c.Action != Wait })
 }
 
 // located adds the resource's address to an error that has none.

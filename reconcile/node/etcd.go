@@ -55,6 +55,8 @@ type EtcdInput struct {
 	RecordedMember bool
 	Data           EtcdData
 	Timeout        time.Duration // timeouts.etcdAPICall
+	// Turn is how long another machine's turn to start its member again may take.
+	Turn time.Duration
 	// Serves waits until the member on this machine serves, and tells meanwhile
 	// why it does not. May be nil.
 	Serves func(ctx context.Context, say func(reconcile.Progress)) error

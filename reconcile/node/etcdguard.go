@@ -25,16 +25,18 @@ func EtcdSpare(ctx context.Context, in EtcdInput, say func(reconcile.Progress)) 
 		return nil, fault.New(fault.Unreachable, "etcd cannot be asked whether it can do without this machine's member for a moment: %s", in.NoClient)
 	}
 	s := &sparing{in: &in, say: say}
+	budget, from := in.Timeout, "timeouts.etcdAPICall"
 	for {
-		err = (&membership{in: in}).wait(ctx, in.Timeout, changesMax, say, s.step)
+		err = (&membership{in: in}).wait(ctx, budget, changesMax, say, s.step)
 		if !errors.Is(err, errNextTurn) {
 			break
 		}
+		budget, from = in.Timeout+in.Turn, "timeouts.etcdAPICall, and a turn"
 	}
 	if err != nil {
 		s.unlock(nil)
 		if s.last != nil && fault.ClassOf(err) == fault.Timeout {
-			return nil, fault.New(fault.Conflict, "etcd is left as it is: %w; waited %s for that (timeouts.etcdAPICall)", s.last, in.Timeout).
+			return nil, fault.New(fault.Conflict, "etcd is left as it is: %w; waited %s for that (%s)", s.last, budget, from).
 				WithHint("%s; then run apply again", fault.HintOf(s.last))
 		}
 		return nil, err
@@ -130,7 +132,7 @@ func (s *sparing) lock(ctx context.Context) (string, bool, error) {
 	}
 	before := s.holder
 	s.holder = holder
-	if before != "" && before != holder {
+	if before != holder {
 		return "", false, errNextTurn
 	}
 	s.last = fault.New(fault.Conflict, "the member of %s is started again at the moment", holder).WithHint("wait until that is done")
@@ -159,7 +161,7 @@ func (in *EtcdInput) restarts(c *etcd.Cluster) []reconcile.Finding {
 	if !runs || c.NoQuorum {
 		return nil
 	}
-	f := reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "EtcdRestart", Address: in.Manifest}
+	f := reconcile.Finding{Severity: reconcile.SeverityInfo, Name: "EtcdRestart", Address: in.Manifest, Passing: true}
 	voters := c.Voters()
 	if err := etcd.CanRestart(voters, own.ID); err != nil {
 		f.Severity, f.Seen = reconcile.SeverityWarning, err.Error()

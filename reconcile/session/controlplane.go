@@ -447,6 +447,7 @@ func (r *Run) etcd(ctx context.Context, cp *node.ControlPlane, cfg *kubeadm.Join
 		Addresses: facts.Addresses,
 		Data:      r.machine,
 		Timeout:   cfg.Timeouts.EtcdAPICall,
+		Turn:      cfg.Timeouts.ControlPlaneComponentHealthCheck + etcd.LockTime,
 		Required:  facts.EffectiveUID == 0,
 	}
 	cp.Etcd = in

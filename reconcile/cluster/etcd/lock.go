@@ -14,8 +14,9 @@ import (
 // It lives as long as a lease that its holder keeps, and so ends by itself when
 // that is killed.
 const (
-	lockKey  = "kubejoin/etcd-restart"
-	lockTime = 30 * time.Second
+	lockKey = "kubejoin/etcd-restart"
+	// LockTime is how long the lock outlives a holder that did not finish.
+	LockTime = 30 * time.Second
 )
 
 // ErrNoLock says that etcd takes no keys, for instance because its database is
@@ -30,7 +31,7 @@ var ErrNoLock = errors.New("etcd takes no keys")
 func (c *Client) TryLock(ctx context.Context, name string) (holder string, release func(finished bool), err error) {
 	var lease int64
 	err = c.voters(ctx, c.limits.change, func(ctx context.Context, conn *grpc.ClientConn) error {
-		r, err := pb.NewLeaseClient(conn).LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: int64(lockTime / time.Second)})
+		r, err := pb.NewLeaseClient(conn).LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: int64(LockTime / time.Second)})
 		if err == nil {
 			lease = r.ID
 		}
@@ -95,7 +96,7 @@ func noLock(err error) error {
 // keep renews a lease until it is told to stop. It has several tries for each
 // time: the member that is asked may be the one that starts again.
 func (c *Client) keep(ctx context.Context, lease int64) {
-	t := time.NewTicker(lockTime / 6)
+	t := time.NewTicker(LockTime / 6)
 	defer t.Stop()
 	for {
 		select {
