@@ -335,3 +335,32 @@ func TestMaskRevealsNothingButEquality(t *testing.T) {
 		t.Errorf("%s, %s", a, b)
 	}
 }
+
+// waited is something that serves only from a moment on.
+type waited struct{ from time.Time }
+
+func (w *waited) Address() Address                             { return "a:w" }
+func (w *waited) After() []Address                             { return nil }
+func (w *waited) Observe(context.Context) (Observation, error) { return time.Now(), nil }
+func (w *waited) Apply(context.Context, Change, View, func(Progress)) error {
+	return errors.New("is only looked at")
+}
+
+func (w *waited) Change(own Observation, _ View) (*Change, []Finding, error) {
+	if own.(time.Time).After(w.from) {
+		return nil, nil, nil
+	}
+	return &Change{Address: w.Address(), Action: Wait, Reason: Drift}, nil, nil
+}
+
+// What does not serve for a moment, after an apply, is not left to do.
+func TestConvergedWaitsForWhatComesBack(t *testing.T) {
+	if err := mustSet(t, &waited{time.Now().Add(time.Second)}).Converged(t.Context()); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := mustSet(t, &waited{time.Now().Add(time.Hour)}).Converged(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
