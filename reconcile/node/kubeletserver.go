@@ -78,9 +78,13 @@ func (r *kubeletServerResource) Change(own reconcile.Observation, v reconcile.Vi
 	return c, nil, nil
 }
 
-// unfinished tells whether a join left its bootstrap credential, so that the
-// kubelet may still have to be turned.
+// unfinished tells whether a join left its bootstrap credential, or this one wrote
+// it, so that the kubelet may still have to be turned. It may have its certificate
+// by then: a kubelet that is quick needs nobody to wait for it.
 func unfinished(v reconcile.View) bool {
+	if c := v.Changed(FileAddress(BootstrapKubeconfigPath)); c != nil && c.Action != reconcile.Delete {
+		return true
+	}
 	o, ok := v.Observed(FileAddress(BootstrapKubeconfigPath)).(fileObservation)
 	return ok && o.state.Exists()
 }
