@@ -67,7 +67,7 @@ func changedControlPlane(t *testing.T, f *fixture) {
 		f.healthy(t, first, m)
 	})
 	t.Run("a bindPort that is taken", func(t *testing.T) {
-		must(t, m.Run(t.Context(), "systemd-run --unit=taken socat TCP-LISTEN:7443,fork,reuseaddr /dev/null && timeout 20 sh -c 'until ss -ltn | grep -q :7443; do sleep 0.1; done'"))
+		must(t, m.Run(t.Context(), "systemd-run --unit=taken socat TCP-LISTEN:7443,fork,reuseaddr /dev/null && "+listens("7443")))
 		stop := func() { must(t, m.Run(context.Background(), "systemctl stop taken")) }
 		write(t, withPort("7443"))
 		var s said

@@ -65,7 +65,7 @@ func refusedControlPlane(t *testing.T, f *fixture) {
 			name: "etcd cannot be reached", prepare: "ip rule add ipproto tcp dport 2379 unreachable", undo: "ip rule delete ipproto tcp dport 2379 unreachable",
 			code: 4, says: "EtcdUnreachable",
 		},
-		{name: "a port is taken", prepare: "systemd-run --unit=taken socat TCP-LISTEN:2380,fork,reuseaddr /dev/null", undo: "systemctl stop taken", code: 4, says: "2380"},
+		{name: "a port is taken", prepare: "systemd-run --unit=taken socat TCP-LISTEN:2380,fork,reuseaddr /dev/null && " + listens("2380"), undo: "systemctl stop taken", code: 4, says: "2380"},
 	}
 	members := func() string { return fmt.Sprint(f.members(t)) }
 	for _, tt := range tests {
@@ -203,7 +203,7 @@ func brokenControlPlane(t *testing.T, f *fixture) {
 	t.Run("a port is taken", func(t *testing.T) {
 		must(t, m.Run(t.Context(), "mv /etc/kubernetes/manifests/kube-scheduler.yaml /root/"))
 		until(t, "the scheduler has ended", func() bool { return m.Run(t.Context(), "pgrep -x kube-scheduler").Code == 1 })
-		must(t, m.Run(t.Context(), "systemd-run --unit=taken socat TCP-LISTEN:10259,fork,reuseaddr /dev/null"))
+		must(t, m.Run(t.Context(), "systemd-run --unit=taken socat TCP-LISTEN:10259,fork,reuseaddr /dev/null && "+listens("10259")))
 		p, err := m.Start(t.Context(), "root", apply)
 		if err != nil {
 			t.Fatal(err)

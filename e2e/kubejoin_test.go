@@ -330,3 +330,8 @@ func leftovers(t *testing.T, m *lab.Machine) {
 		t.Errorf("left behind: %s", r.Stdout)
 	}
 }
+
+// listens is a command that waits until somebody listens on a port.
+func listens(port string) string {
+	return "timeout 20 sh -c 'until ss -ltn | grep -q :" + port + "; do sleep 0.1; done'"
+}
