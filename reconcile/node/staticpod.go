@@ -387,16 +387,13 @@ func (r *staticPodResource) replace(ctx context.Context, o staticPodObservation,
 			// This manifest is as new as the one that failed, and nobody else would
 			// find out whether it has to be put back.
 			say(reconcile.Progress{Message: "another change failed; this pod is still waited for, to know whether it serves"})
-			w := r.waiting(r.Health, notAmong(before), say)
-			w.patience, w.timeout, w.limit = patience, min(w.timeout, afterFailure), "as another change failed"
-			err = w.run(ctx, say)
+			again := r.waiting(r.Health, notAmong(before), say)
+			again.patience, again.timeout, again.limit = w.patience, min(w.timeout, afterFailure), "as another change failed"
+			err = again.run(ctx, say)
 		}
 	}
-	if ctx.Err() != nil {
+	if err == nil || ctx.Err() != nil {
 		return err
-	}
-	if err == nil {
-		return nil
 	}
 	if !o.asked || o.health != nil {
 		return fault.New(fault.Unhealthy, "%w; the previous manifest did not serve either, and is not put back", err).WithHint("%s", fault.HintOf(err))
