@@ -115,6 +115,7 @@ func TestCredentialOwnership(t *testing.T) {
 			m.in.Cluster.Bootstrap = []byte("b")
 			m.must(os.Chmod(m.path(KubeletKubeconfigPath), 0o644))
 			m.setCredential(cluster.Credential{State: cluster.CredentialExpired, Paths: m.own().Paths})
+			m.files.changed = make(chan struct{}, 1)
 			go func() { // the kubelet's part
 				for !slices.Contains(m.services.made(), "restart") {
 					time.Sleep(time.Millisecond)
@@ -122,7 +123,6 @@ func TestCredentialOwnership(t *testing.T) {
 				m.setCredential(m.own())
 				m.files.changed <- struct{}{}
 			}()
-			m.files.changed = make(chan struct{}, 1)
 		}, []change{
 			{FileAddress(BootstrapKubeconfigPath), reconcile.Create, reconcile.Missing, reconcile.KubeletRestart, "", nil},
 			restartFor(FileAddress(BootstrapKubeconfigPath), reconcile.Missing),

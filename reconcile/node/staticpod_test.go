@@ -212,6 +212,17 @@ func newPodCase(t *testing.T) *podCase {
 	return c
 }
 
+// newWorsening is a machine whose pod serves with another manifest than the one
+// that is wanted, and with no other.
+func newWorsening(t *testing.T) (c *podCase, old []byte) {
+	t.Helper()
+	c = newPodCase(t)
+	old = scheduler("--leader-elect=false")
+	c.started(old)
+	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	return c, old
+}
+
 func (c *podCase) write(path string, content []byte, mode fs.FileMode) {
 	c.t.Helper()
 	full := filepath.Join(c.root, path)
@@ -467,10 +478,7 @@ func TestStaticPodUnhealthy(t *testing.T) {
 
 func TestStaticPodPutBack(t *testing.T) {
 	t.Parallel()
-	c := newPodCase(t)
-	old := scheduler("--leader-elect=false")
-	c.started(old)
-	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c, old := newWorsening(t)
 	c.kubelet.broken = &cri.Container{State: cri.Exited, ExitCode: 1, Reason: "Error"}
 	c.kubelet.logs = []string{"starting", "listen tcp 127.0.0.1:10259: bind: address already in use"}
 	c.pod.Timeout = 2 * time.Second
@@ -499,10 +507,7 @@ func TestStaticPodPutBack(t *testing.T) {
 // again.
 func TestStaticPodMovesNowhere(t *testing.T) {
 	t.Parallel()
-	c := newPodCase(t)
-	old := scheduler("--leader-elect=false")
-	c.started(old)
-	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c, old := newWorsening(t)
 	c.kubelet.broken = &cri.Container{State: cri.Exited, ExitCode: 1, Reason: "Error"}
 	c.pod.Health = func(context.Context) error { return errors.New("127.0.0.1:20259: connect: connection refused") }
 	c.pod.Served = func(ctx context.Context, manifest []byte) error {
@@ -523,10 +528,7 @@ func TestStaticPodMovesNowhere(t *testing.T) {
 // nothing.
 func TestStaticPodOldOneServes(t *testing.T) {
 	t.Parallel()
-	c := newPodCase(t)
-	old := scheduler("--leader-elect=false")
-	c.started(old)
-	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c, old := newWorsening(t)
 	c.kubelet.ignores = true
 	time.AfterFunc(time.Second, func() {
 		c.kubelet.mu.Lock()
@@ -587,7 +589,7 @@ func TestStaticPodHopelessBefore(t *testing.T) {
 	c.kubelet.logs = []string{"Error: unknown flag: --no-such-thing"}
 	c.started(scheduler("--no-such-thing"))
 	c.kubelet.ignores = true
-	time.Sleep(20 * time.Millisecond) // the file system's time is as coarse as the kernel's ticks
+	c.kubelet.pods[0].Created = time.Now().Add(-time.Second)
 	c.write(schedulerManifest, c.pod.Want, 0o600)
 	old := time.Now().Add(-time.Hour) // it is moved back from where it was kept
 	if err := os.Chtimes(filepath.Join(c.root, schedulerManifest), old, old); err != nil {
@@ -673,10 +675,7 @@ func TestStaticPodJoinedUnhealthy(t *testing.T) {
 // The user ends the wait, and nothing is put back.
 func TestStaticPodInterrupted(t *testing.T) {
 	t.Parallel()
-	c := newPodCase(t)
-	old := scheduler("--leader-elect=false")
-	c.started(old)
-	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c, _ := newWorsening(t)
 	set := c.set()
 	p, err := set.Compute(t.Context())
 	if err != nil {
@@ -726,10 +725,7 @@ func TestStaticPodAnotherFails(t *testing.T) {
 // other one fails.
 func TestStaticPodFailsWithAnother(t *testing.T) {
 	t.Parallel()
-	c := newPodCase(t)
-	old := scheduler("--leader-elect=false")
-	c.started(old)
-	c.kubelet.serves = func(m []byte) bool { return bytes.Equal(m, old) }
+	c, old := newWorsening(t)
 	c.kubelet.broken = &cri.Container{State: cri.Exited, ExitCode: 1, Reason: "Error"}
 	c.kubelet.logs = []string{"Error: unknown flag: --no-such-thing"}
 	reads, failed := make(chan struct{}), make(chan struct{})
