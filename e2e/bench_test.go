@@ -92,7 +92,7 @@ func BenchmarkWorker(b *testing.B) {
 // BenchmarkControlPlane measures kubeadm and kubejoin in turn, each on fresh machines that become the second control plane of a
 // cluster and leave it again, and prints medians.
 func BenchmarkControlPlane(b *testing.B) {
-	f := of(b, shared137)
+	f := alone(b, shared137)
 	var joins [2][]measured // kubeadm's, kubejoin's
 	var converged []measured
 	var writes, restarts int
@@ -149,7 +149,7 @@ func BenchmarkControlPlane(b *testing.B) {
 
 // BenchmarkManyMembers measures what a plan on a control plane costs as etcd grows, and when some of its members do not answer.
 func BenchmarkManyMembers(b *testing.B) {
-	f := of(b, shared137)
+	f := alone(b, shared137)
 	t := newTable(b)
 	var machines []*lab.Machine
 	grow := func(members int) {

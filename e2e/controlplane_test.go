@@ -22,11 +22,12 @@ const steady = 10 * time.Second
 // One control plane becomes three and more, and kubeadm works with what it finds. One case after the other: they share one etcd.
 func TestControlPlane(t *testing.T) {
 	t.Parallel()
-	f := of(t, shared137)
+	f := alone(t, shared137)
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *fixture)
 	}{
+		{"of kubeadm", kubeadmsControlPlane},
 		{"one becomes three, one at a time", oneBecomesThree},
 		{"two at once, and drift", twoAtOnce},
 		{"adopted", adopted},
@@ -44,7 +45,8 @@ func TestControlPlane(t *testing.T) {
 // What a cluster of the minor before has is what kubeadm of that minor writes.
 func TestControlPlaneOf136(t *testing.T) {
 	t.Parallel()
-	f := of(t, shared136)
+	f := alone(t, shared136)
+	t.Run("of kubeadm", func(t *testing.T) { kubeadmsControlPlane(t, f) })
 	t.Run("adopted", func(t *testing.T) { adopted(t, f) })
 	t.Run("one becomes three, one at a time", func(t *testing.T) { oneBecomesThree(t, f) })
 	t.Run("changed", func(t *testing.T) { changedControlPlane(t, f) })

@@ -114,9 +114,9 @@ func TestExamplesOfWorkers(t *testing.T) {
 }
 
 // The example of the page that joins a control plane, with the shared certificates copied by hand: with a certificate key besides,
-// other cases do it. Not beside others: they share one etcd.
+// other cases do it.
 func TestExampleOfControlPlane(t *testing.T) {
-	f := of(t, shared137)
+	f := alone(t, shared137)
 	first, m := f.cluster.ControlPlane, f.controlPlane(t)
 	e := example{
 		command: "kubeadm join --discovery-token abcdef.1234567890abcdef --discovery-token-ca-cert-hash sha256:1234..cdef --control-plane 1.2.3.4:6443",

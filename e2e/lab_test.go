@@ -74,14 +74,8 @@ func TestLab(t *testing.T) {
 	})
 }
 
-// So are the parts that the cases of control planes rest on, with kubeadm's control planes.
-func TestLabControlPlanes(t *testing.T) {
-	t.Parallel()
-	t.Run("1.37", func(t *testing.T) { labControlPlanes(t, of(t, shared137)) })
-	t.Run("1.36", func(t *testing.T) { labControlPlanes(t, of(t, shared136)) })
-}
-
-func labControlPlanes(t *testing.T, f *fixture) {
+// kubeadmsControlPlane tries the parts that the other cases of control planes rest on, with a control plane of kubeadm's.
+func kubeadmsControlPlane(t *testing.T, f *fixture) {
 	first := f.cluster.ControlPlane
 	if err := f.cluster.UploadCerts(t.Context()); err != nil {
 		t.Fatal(err)

@@ -22,7 +22,8 @@ type fixture struct {
 	manual   sync.Once    // rights for tokens whose nodes are not approved automatically
 	servers  atomic.Int32 // that were started
 
-	rootless bool // the components of its control planes run as users of their own
+	etcd     sync.Mutex // of the test whose control planes come and go
+	rootless bool       // the components of its control planes run as users of their own
 
 	mu    sync.Mutex
 	taken map[string]bool // names of control planes
@@ -126,6 +127,16 @@ func of(t testing.TB, shared func() (*fixture, error)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return f
+}
+
+// alone is of for a test whose control planes come and go: the cluster is its own until it ends. Two such tests would count each
+// other's members of etcd, and take each other's quorum and certificate key.
+func alone(t testing.TB, shared func() (*fixture, error)) *fixture {
+	t.Helper()
+	f := of(t, shared)
+	f.etcd.Lock()
+	t.Cleanup(f.etcd.Unlock)
 	return f
 }
 
