@@ -1,11 +1,12 @@
 # What the README promises, and what .ci/run runs. Everything that is needed
 # beyond Go, gcc, git and make is fetched by these targets themselves.
 
-VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-LDFLAGS  := -s -w -X github.com/kubejoin/kubejoin/cli.version=$(VERSION)
-BIN      := bin/kubejoin
-GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
-VULN     := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS   := -s -w -X github.com/kubejoin/kubejoin/cli.version=$(VERSION)
+BIN       := bin/kubejoin
+GOLANGCI  := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOTESTSUM := gotest.tools/gotestsum@v1.13.0
+VULN      := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 export CGO_ENABLED := 0
 
@@ -47,7 +48,8 @@ fuzz: ## a short run; the seeds are part of the unit tests
 
 e2e: ## real machines, a real cluster; as root on Debian
 	cd e2e && go vet ./... && go run ./cmd/lab build && go run ./cmd/lab -kubernetes 1.36.3 build # before anything is timed
-	cd e2e && go test -count=1 -timeout 80m -p 1 -v ./... # one package at a time: some cases are timed
+	@# One package at a time: some cases are timed. What was skipped or failed is said again at the end.
+	cd e2e && go run $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 80m -p 1 ./...
 
 bench: ## kubeadm beside kubejoin in one run; as root on Debian
 	cd e2e && go test -count=1 -timeout 80m -v -run '^$$' -bench . -benchtime 1x ./...
