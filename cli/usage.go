@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"encoding/hex"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pmezard/go-difflib/difflib"
 
@@ -14,15 +16,18 @@ import (
 
 // tokenShape matches a bootstrap token, also one with wrong case or a few
 // letters too few.
-var tokenShape = regexp.MustCompile(`([0-9A-Za-z]{6})\.[0-9A-Za-z]{12,}`)
+var tokenShape = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`([0-9A-Za-z]{6})\.[0-9A-Za-z]{12,}`) })
 
 // typedToken matches a word of the command line that is nothing but a bootstrap
-// token, typedKey a value that is nothing but a certificate key, of one of the
+// token.
+var typedToken = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}$`) })
+
+// isTypedKey says whether a value is nothing but a certificate key, of one of the
 // lengths that AES has. A hash of the cluster's CA begins with "sha256:".
-var (
-	typedToken = regexp.MustCompile(`^([0-9A-Za-z]{6}\.)[0-9A-Za-z]{16}$`)
-	typedKey   = regexp.MustCompile(`^(?:[0-9A-Fa-f]{32}|[0-9A-Fa-f]{48}|[0-9A-Fa-f]{64})$`)
-)
+func isTypedKey(word string) bool {
+	_, err := hex.DecodeString(word)
+	return err == nil && slices.Contains([]int{16, 24, 32}, len(word)/2)
+}
 
 // hiding takes the secrets of a command line out of a text. They may stand at any
 // flag: who gives a token to --token-file means no file, and the error about it
@@ -35,13 +40,16 @@ func hiding(args []string) func(string) string {
 	for _, arg := range args {
 		arg = strings.TrimPrefix(arg, "-f")
 		for word := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune("=, /", r) }) {
-			if m := typedToken.FindStringSubmatch(word); m != nil {
+			if len(word) != 6+1+16 {
+				continue // most are not worth compiling the pattern for
+			}
+			if m := typedToken().FindStringSubmatch(word); m != nil {
 				hide(word, m[1])
 			}
 		}
 		// A key may be a part of no path: directories have such names.
 		for word := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune("=, ", r) }) {
-			if typedKey.MatchString(word) {
+			if isTypedKey(word) {
 				hide(word, "")
 			}
 		}
@@ -52,7 +60,7 @@ func hiding(args []string) func(string) string {
 // misused is the error of a command line that cannot be used. It may quote the
 // command line: a token that stands in the wrong place there is not shown.
 func misused(format string, args ...any) *fault.Error {
-	return fault.New(fault.InvalidConfig, "%s", tokenShape.ReplaceAllString(fmt.Sprintf(format, args...), "$1.(sensitive)"))
+	return fault.New(fault.InvalidConfig, "%s", tokenShape().ReplaceAllString(fmt.Sprintf(format, args...), "$1.(sensitive)"))
 }
 
 // quoting is the error of another package that quotes the command line, without

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v4"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -319,13 +320,13 @@ func (d *decoder) fieldsOf(t reflect.Type) *structFields {
 	return known
 }
 
-var plainName = regexp.MustCompile(`^[A-Za-z0-9_./-]{1,64}$`)
+var plainName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_./-]{1,64}$`) })
 
 // child appends a field to a path in JSON notation. A name that would not be
 // readable there is quoted and shortened; one that looks like a token is masked.
 func child(path, name string) string {
 	name = mask(name[:min(len(name), 256)])
-	if !plainName.MatchString(name) {
+	if !plainName().MatchString(name) {
 		runes := []rune(name)
 		return fmt.Sprintf("%s[%q]", path, string(runes[:min(len(runes), 64)]))
 	}

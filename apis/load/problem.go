@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/kubejoin/kubejoin/fault"
 )
@@ -118,10 +119,10 @@ const masked = "(sensitive)"
 
 // keyPattern matches a certificate key. It is as long as a digest; only the latter
 // has a prefix.
-var keyPattern = regexp.MustCompile(`(sha256:)?[0-9a-fA-F]{64,}`)
+var keyPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(sha256:)?[0-9a-fA-F]{64,}`) })
 
 func maskKeys(s string) string {
-	return keyPattern.ReplaceAllStringFunc(s, func(match string) string {
+	return keyPattern().ReplaceAllStringFunc(s, func(match string) string {
 		if strings.HasPrefix(match, "sha256:") {
 			return match
 		}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/pmezard/go-difflib/difflib"
 
@@ -297,11 +298,13 @@ var formerNames = []string{"ExternalEtcdVersion", "IsDockerSystemdCheck", "CoreD
 	"ControlPlaneNodesReady", "CreateJob", "StaticPodManifest"}
 
 // namePattern matches the names that hold a path, a program or a port.
-var namePattern = regexp.MustCompile(`(?i)^(Port-[0-9]{1,5}|(FileAvailable|FileExisting|FileContent|DirAvailable|Service)-[A-Za-z0-9._-]+)$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)^(Port-[0-9]{1,5}|(FileAvailable|FileExisting|FileContent|DirAvailable|Service)-[A-Za-z0-9._-]+)$`)
+})
 
 // Known tells whether a name can be waived.
 func Known(name string) bool {
-	return strings.EqualFold(name, all) || namePattern.MatchString(name) ||
+	return strings.EqualFold(name, all) || namePattern().MatchString(name) ||
 		slices.ContainsFunc(slices.Concat(Names(), formerNames), func(n string) bool { return strings.EqualFold(n, name) })
 }
 
