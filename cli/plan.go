@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"runtime/debug"
+
 	"github.com/spf13/cobra"
 
 	"github.com/kubejoin/kubejoin/apis/load"
@@ -137,7 +139,10 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	if c.Flags().Lookup("renew-before") != nil {
 		o.RenewBefore = &f.renewBefore
 	}
-	if f.cluster != "" {
+	if f.cluster == "" {
+		// Connections allocate more than main counts on, again and again.
+		debug.SetGCPercent(50)
+	} else {
 		if _, o.ClusterFile, err = session.ReadConfiguration(c.Context(), f.cluster, f.cmd.InOrStdin()); err != nil {
 			return o, nil, err
 		}
