@@ -76,6 +76,11 @@ func TestWorkerJoinsByDiscovery(t *testing.T) {
 				"exec:\n  apiVersion: client.authentication.k8s.io/v1\n  command: /usr/local/bin/credential\n  interactiveMode: Never\n"))
 			return fromFile("/etc/discovery.conf")
 		}, ""},
+		{"file with an authProvider", func(t *testing.T, m *lab.Machine) string {
+			put(t, m, "/etc/discovery.conf", kubeconfig(server, ca.pem,
+				"auth-provider:\n  name: oidc\n  config: {idp-issuer-url: 'https://issuer.invalid', client-id: kubejoin, id-token: "+f.webToken(t)+"}\n"))
+			return fromFile("/etc/discovery.conf")
+		}, ""},
 		{"HTTPS URL", func(t *testing.T, m *lab.Machine) string {
 			put(t, m, "/usr/local/share/ca-certificates/web.crt", webCA)
 			must(t, m.Run(t.Context(), "update-ca-certificates"))
@@ -215,6 +220,27 @@ func TestPreProvisionedKubeletCredential(t *testing.T) {
 func (f *fixture) clusterInfo(t *testing.T) string {
 	t.Helper()
 	return f.kubectl(t, "get configmap cluster-info --namespace=kube-public --output=jsonpath={.data.kubeconfig}")
+}
+
+// webToken is a JSON Web Token that joins nodes. The API server itself issued it, to a service account: that this is no OpenID
+// Connect issuer of the lab's own makes no difference to who presents it.
+func (f *fixture) webToken(t *testing.T) string {
+	t.Helper()
+	const account = " --serviceaccount=kube-system:joiner"
+	for _, object := range []string{
+		"serviceaccount joiner --namespace=kube-system",
+		"clusterrolebinding joiner-bootstrap --clusterrole=system:node-bootstrapper" + account,
+		"clusterrolebinding joiner-approve --clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient" + account,
+		"clusterrolebinding joiner-nodes --clusterrole=kubeadm:get-nodes" + account,
+		"rolebinding joiner-kubelet --namespace=kube-system --role=kubeadm:kubelet-config" + account,
+		"rolebinding joiner-kubeadm --namespace=kube-system --role=kubeadm:nodes-kubeadm-config" + account,
+	} {
+		f.kubectl(t, "create %s", object)
+	}
+	r := must(t, f.cluster.ControlPlane.RunSecret(t.Context(), "kubectl create token joiner --namespace=kube-system --duration=1h"))
+	token := strings.TrimSpace(r.Stdout)
+	f.Canary.Add("token of a service account", token)
+	return token
 }
 
 // serve starts a web server on the control plane and returns its URL and its CA, which no machine trusts. It serves

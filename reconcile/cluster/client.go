@@ -25,6 +25,8 @@ type run struct {
 
 	mu      sync.Mutex // guards what follows, and calls of o.Wait
 	secrets []string
+	// of the authProvider, if the credential comes from one
+	idToken, refreshToken string
 }
 
 func newRun(o Options) *run {
@@ -101,11 +103,17 @@ func (r *run) client(a access) (*Client, error) {
 	}
 	config.UserAgent = r.o.UserAgent
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &meter{run: r, next: next} })
+	plugin := config.ExecProvider != nil || config.AuthProvider != nil
+	if config.AuthProvider != nil {
+		if err := r.provide(config); err != nil {
+			return nil, invalid(err)
+		}
+	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	if config.ExecProvider != nil {
+	if plugin {
 		client.Transport = &impatient{next: client.Transport}
 	}
 	// A redirect would carry the credential to wherever it points.
@@ -132,8 +140,8 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// impatient returns when the request's context ends even if the exec plugin
-// that client-go runs before it hangs.
+// impatient returns when the request's context ends even if the plugin that
+// client-go asks for a credential before it hangs.
 type impatient struct{ next http.RoundTripper }
 
 func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {

@@ -169,6 +169,7 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 		}
 		st.Unseen = append(st.Unseen, Unseen{What: read.what, Why: f.Error()})
 	}
+	found.access = r.bearer(found.access, st)
 	if err := found.addBootstrap(st); err != nil {
 		return nil, nil, err
 	}

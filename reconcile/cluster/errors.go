@@ -125,6 +125,10 @@ func (r *run) explain(address string, err error) *fault.Error {
 		}
 		return f
 	}
+	var provider *providerError
+	if errors.As(err, &provider) {
+		return provider.explain(r, address)
+	}
 	if plugin := pluginFailure(err); plugin != "" {
 		return fault.New(fault.Denied, "%s", r.clean(plugin)).At(address).
 			WithHint("run the exec plugin of the kubeconfig by hand")

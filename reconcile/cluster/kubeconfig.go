@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 
-	_ "k8s.io/client-go/plugin/pkg/client/auth/oidc" // the only authProvider that is left
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"

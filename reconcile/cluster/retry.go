@@ -61,6 +61,10 @@ func transient(err error) (after time.Duration, ok bool) {
 		}
 		return 0, false
 	}
+	var provider *providerError
+	if errors.As(err, &provider) {
+		return 0, provider.transient()
+	}
 	if plugin := pluginFailure(err); plugin != "" {
 		// It may ask a service that starts with this machine.
 		return 0, strings.Contains(plugin, "failed with exit code")
