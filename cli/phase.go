@@ -96,6 +96,9 @@ Without a name it lists them.`,
 			return misused("%s: unexpected arguments %q", c.CommandPath(), args).WithHint("give the name of one phase, and then HOST:PORT")
 		},
 	}
+	if g.withoutPhases {
+		return c
+	}
 	for _, p := range node.Phases() {
 		if strings.Contains(p.Name, "/") {
 			hidden := newOnePhase(g, p, p.Name) // kubeadm's name of it in lists

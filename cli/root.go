@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -31,6 +32,9 @@ type globals struct {
 	hide    func(string) string // secrets of the command line, for errors
 	output  string
 	color   string
+	// withoutPhases leaves out the commands below `join phase`: there are two dozen,
+	// each with all flags, and most command lines name none.
+	withoutPhases bool
 
 	shared *report.Printer // the one of this run, once there is one
 }
@@ -46,7 +50,7 @@ func Main(args []string, s Streams) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // who asks twice, while a read of a terminal hangs for instance, is not asked for patience
-	g := &globals{streams: s, hide: hiding(args)}
+	g := &globals{streams: s, hide: hiding(args), withoutPhases: !slices.Contains(args, "phase")}
 	root := newRoot(g)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
