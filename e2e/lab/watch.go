@@ -52,7 +52,7 @@ func (m *Machine) Watch(dirs ...string) (*Watch, error) {
 		return nil, err
 	}
 	w := &Watch{machine: m, file: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{}, done: make(chan struct{})}
-	w.marker, err = os.MkdirTemp("", "kubejoin-lab-watch-")
+	w.marker, err = os.MkdirTemp(m.lab.run, "watch-") // which is swept with the run
 	if err != nil {
 		return nil, errors.Join(err, w.file.Close())
 	}
