@@ -312,7 +312,15 @@ func (s *systemd) Watch(ctx context.Context, unit string) (<-chan ServiceState, 
 	return watchStates(ctx, s, unit, changed), nil
 }
 
+// syncJournal is how long a log is waited for that the journal has not taken yet.
+const syncJournal = 2 * time.Second
+
 func (s *systemd) Logs(ctx context.Context, unit string, since time.Time, lines int) ([]string, error) {
+	// What a process wrote just before it ended may still be on its way into the
+	// journal. Only root may ask for it; others read what is there.
+	sync, cancel := context.WithTimeout(ctx, syncJournal)
+	_, _ = run(sync, "journalctl", "--sync")
+	cancel()
 	// In reverse, because "-n" counts from the start where "--since" is given
 	// (systemd 252).
 	args := []string{"--reverse", "-n", strconv.Itoa(lines), "-o", "cat", "--no-pager", "--quiet"}
