@@ -47,7 +47,7 @@ fuzz: ## a short run; the seeds are part of the unit tests
 	go test ./migrate -run '^$$' -fuzz FuzzMigrate -fuzztime 10s -fuzzminimizetime 5x
 
 e2e: ## real machines, a real cluster; as root on Debian
-	cd e2e && go vet ./... && go run ./cmd/lab build && go run ./cmd/lab -kubernetes 1.36.3 build # before anything is timed
+	cd e2e && go vet ./... && go run ./cmd/lab build # before anything is timed
 	@# One package at a time: some cases are timed. What was skipped or failed is said again at the end.
 	cd e2e && go run $(GOTESTSUM) --format standard-verbose -- -count=1 -timeout 80m -p 1 ./...
 

@@ -92,7 +92,7 @@ func ofOwn(t *testing.T, kind func(*lab.Lab, *lab.Base) *lab.Lab, first int, edi
 var (
 	shared    = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 1) })
 	shared137 = sync.OnceValues(func() (*fixture, error) { return cluster(lab.DefaultVersion, 20) })
-	shared136 = sync.OnceValues(func() (*fixture, error) { return cluster("1.36.3", 40) })
+	shared136 = sync.OnceValues(func() (*fixture, error) { return cluster(lab.PreviousVersion, 40) })
 )
 
 // workers are those that were booted, in all clusters.

@@ -18,6 +18,12 @@ import (
 // DefaultVersion is the version of Kubernetes that cases run on unless told otherwise.
 const DefaultVersion = "1.37.2"
 
+// PreviousVersion is that of the minor before.
+const PreviousVersion = "1.36.3"
+
+// Kubeadms are the versions of kubeadm that cases ask what they write.
+var Kubeadms = []string{"1.34.4", "1.35.4", PreviousVersion, DefaultVersion}
+
 // Cluster is a Kubernetes cluster that kubeadm made.
 type Cluster struct {
 	// ControlPlane is the machine that was initialised.
@@ -59,6 +65,8 @@ apiServer:
     value: /etc/lab/audit-policy.yaml
   - name: audit-log-path
     value: /var/log/kubernetes/audit.log
+  - name: audit-log-maxsize # MB; cases remember a place in it
+    value: "10000"
   extraVolumes:
   - name: audit-policy
     hostPath: /etc/lab/audit-policy.yaml

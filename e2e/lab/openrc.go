@@ -24,21 +24,25 @@ var openrcPackages = []string{"openrc", "librc1", "libeinfo1"}
 // OpenRC returns the same lab for machines that OpenRC runs, in place of systemd: they have its commands, a service for
 // containerd that is started at boot, and one for the kubelet that is not. What asks a machine's systemd does not work there.
 func (l *Lab) OpenRC(ctx context.Context) (*Lab, error) {
-	tree, err := fs.Sub(openrcFiles, "openrc")
-	if err != nil {
-		return nil, err
-	}
-	sum, err := digestOf(tree)
-	if err != nil {
-		return nil, err
-	}
-	layer, err := cached("openrc", []any{openrcPackages, sum}, func(dir string) error { return buildOpenRC(ctx, dir, tree) })
+	layer, err := openrcLayer(ctx)
 	if err != nil {
 		return nil, err
 	}
 	base := *l.base
 	base.layers = append([]string{layer}, base.layers...)
 	return l.Of(&base), nil
+}
+
+func openrcLayer(ctx context.Context) (string, error) {
+	tree, err := fs.Sub(openrcFiles, "openrc")
+	if err != nil {
+		return "", err
+	}
+	sum, err := digestOf(tree)
+	if err != nil {
+		return "", err
+	}
+	return cached("openrc", []any{openrcPackages, sum}, func(dir string) error { return buildOpenRC(ctx, dir, tree) })
 }
 
 // digestOf is over the names and contents of all files.

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/kubejoin/kubejoin/apis/kubeadm"
+	"github.com/kubejoin/kubejoin/e2e/lab"
 	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
@@ -29,7 +30,7 @@ func TestManifestsInEarnest(t *testing.T) {
 		"without root":              {root: true, cluster: "featureGates: {RootlessControlPlane: true}\n"},
 		"without root, external CA": {root: true, external: true, cluster: "certificatesDir: /srv/pki/\nfeatureGates: {RootlessControlPlane: true}\n"},
 	} {
-		for _, version := range versions {
+		for _, version := range lab.Kubeadms {
 			t.Run(name+"/"+version, func(t *testing.T) {
 				if tt.root && os.Getuid() != 0 {
 					t.Skip("only root can give files away")
@@ -114,7 +115,7 @@ func users(t *testing.T, files map[string][]byte) *staticpod.Users {
 
 // The table's images, and its feature gates.
 func TestTable(t *testing.T) {
-	for _, version := range versions {
+	for _, version := range lab.Kubeadms {
 		row, err := staticpod.For(version)
 		if err != nil || row.Released != version {
 			t.Fatalf("%+v, %v", row, err)
@@ -166,7 +167,7 @@ func TestTable(t *testing.T) {
 // What else the rows say, where kubeadm shows it in a dry run.
 func TestTableKubelet(t *testing.T) {
 	off := "featureGates: {" + staticpod.GateLocalMode + ": false, " + staticpod.GateCRISocket + ": false}\n"
-	for _, version := range versions {
+	for _, version := range lab.Kubeadms {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			row, err := staticpod.For(version)

@@ -23,13 +23,10 @@ import (
 	"github.com/kubejoin/kubejoin/reconcile/staticpod"
 )
 
-// versions are the published kubeadms: those of the table's rows.
-var versions = []string{"1.34.4", "1.35.4", "1.36.3", "1.37.2"}
-
 // binary builds each kubeadm once for all tests.
 var binary = func() map[string]func() (string, error) {
 	out := map[string]func() (string, error){}
-	for _, v := range versions {
+	for _, v := range lab.Kubeadms {
 		out[v] = sync.OnceValues(func() (string, error) { return lab.Kubeadm(context.Background(), v) })
 	}
 	return out
@@ -291,7 +288,7 @@ etcd: {local: {extraArgs: [{name: advertise-client-urls, value: ",https://b:2", 
 // What a control plane gets is what kubeadm of the cluster's version would write.
 func TestJoinIsAsKubeadms(t *testing.T) {
 	for name, j := range matrix {
-		for _, version := range versions {
+		for _, version := range lab.Kubeadms {
 			if j.only != "" && j.only != version {
 				continue
 			}

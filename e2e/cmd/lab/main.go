@@ -1,6 +1,6 @@
 // Command lab keeps a lab up for trying things by hand.
 //
-//	lab build              build what the cache lacks
+//	lab build              build what the cache lacks, for all cases
 //	lab up [cp1 w1 …]      boot machines, init the cluster on cp1, join none; runs until Ctrl-C
 //	lab sh NAME COMMAND    run a shell command on a machine of the lab that is up
 //	lab down               end the lab that is up
@@ -56,11 +56,14 @@ func up(ctx context.Context) error {
 	checkout := flag.String("kubejoin", "", "checkout to build kubejoin from; none if empty")
 	flag.Parse()
 	args := flag.Args()
-	if len(args) == 0 || args[0] != "up" && args[0] != "build" {
+	if len(args) == 1 && args[0] == "build" {
+		return lab.PrepareAll(ctx)
+	}
+	if len(args) == 0 || args[0] != "up" {
 		return fmt.Errorf("usage: lab [-kubernetes VERSION] [-kubejoin DIR] build | up [NAME…] | sh NAME COMMAND | down")
 	}
 	base, err := lab.Prepare(ctx, *version)
-	if err != nil || args[0] == "build" {
+	if err != nil {
 		return err
 	}
 	l, err := lab.New(ctx, base)
