@@ -173,6 +173,9 @@ func ownLearner(t *testing.T, f *fixture) {
 // etcd has a quorum without the machine.
 func driftOfControlPlane(t *testing.T, f *fixture, m *lab.Machine, others ...*lab.Machine) {
 	const pki = "/etc/kubernetes/pki/"
+	// Not by sed -i: its temporary name begins with no dot, so that the kubelet takes it for a second manifest and starts the pod again.
+	const beside = "/etc/kubernetes/manifests/.edited"
+	const edited = "cp -p FILE " + beside + " && sed -E 's,^    - (kube-[a-z-]*|etcd)$,&\\n    - --v=4,' FILE >" + beside + " && mv " + beside + " FILE"
 	var authorities, leaves, kubeconfigs, manifests []string
 	for _, name := range []string{"ca", "etcd/ca", "front-proxy-ca"} {
 		authorities = append(authorities, pki+name)
@@ -249,7 +252,7 @@ func driftOfControlPlane(t *testing.T, f *fixture, m *lab.Machine, others ...*la
 		{"manifests missing", each("rm FILE", manifests), steps("create", "static-pod:", components, "", "missing")},
 		{"manifests empty", each("truncate -s0 FILE", manifests), steps("update", "static-pod:", components, "", "drift")},
 		{
-			"manifests with another argument", each("sed -E -i 's,^    - (kube-[a-z-]*|etcd)$,&\\n    - --v=4,' FILE", manifests),
+			"manifests with another argument", each(edited, manifests),
 			steps("update", "static-pod:", components, "", "drift"),
 		},
 		{"manifests that everybody may read", each("chmod 0644 FILE", manifests), steps("update", "static-pod:", components, "", "drift")},
@@ -283,7 +286,6 @@ func driftOfControlPlane(t *testing.T, f *fixture, m *lab.Machine, others ...*la
 	}
 	t.Run("meaning nothing", func(t *testing.T) {
 		for _, command := range []string{
-			// Not by sed -i: its temporary name begins with no dot, so that the kubelet takes it for a second manifest and starts the pod again.
 			"echo '# a comment' >> /etc/kubernetes/manifests/kube-scheduler.yaml",
 			"touch /etc/kubernetes/manifests/etcd.yaml",
 			kubectl("label node %s example.com/zone=a"),
@@ -479,9 +481,19 @@ func (f *fixture) healthy(t testing.TB, machines ...*lab.Machine) {
 	if err := f.cluster.Healthy(t.Context(), machines...); err != nil {
 		t.Error(err)
 	}
+	// API servers do not serve while etcd elects.
 	for _, m := range machines {
-		if _, err := f.cluster.Kubectl(t.Context(), "--server=https://"+m.HostPort("6443")+" get --raw /readyz"); err != nil {
-			t.Error(err)
+		deadline := time.Now().Add(steady)
+		for {
+			_, err := f.cluster.Kubectl(t.Context(), "--server=https://"+m.HostPort("6443")+" get --raw /readyz")
+			if err == nil {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Error(err)
+				break
+			}
+			<-time.After(250 * time.Millisecond)
 		}
 	}
 }

@@ -88,8 +88,8 @@ func provocations(m, first *lab.Machine, certificateKey string) []provoked {
 
 		{name: "Port-10250", provoke: "systemd-run --quiet --collect --unit=stranger socat TCP-LISTEN:10250,fork,reuseaddr /dev/null && " + listens("10250"),
 			seen: []string{"socat (process ", "listens on 0.0.0.0:10250"}, advice: "systemctl stop stranger.service"},
-		{name: "Port-10248", provoke: "setsid socat TCP6-LISTEN:10248,fork /dev/null >/dev/null 2>&1 & echo $! >/run/stranger; sleep 0.2",
-			seen: []string{"socat (process ", "listens on [::]:10248"}, advice: "stop socat", mend: "kill $(cat /run/stranger)"},
+		{name: "Port-10248", provoke: "setsid socat TCP6-LISTEN:10248,fork /dev/null >/dev/null 2>&1 & echo $! >/run/stranger; " + listens("10248"),
+			seen: []string{"socat (process ", "listens on [::]:10248"}, advice: "stop socat", mend: "kill $(cat /run/stranger) && while kill -0 $(cat /run/stranger) 2>/dev/null; do sleep 0.1; done"},
 		{name: "Port-2379", provoke: "systemd-run --quiet --collect --unit=stranger socat TCP-LISTEN:2379,bind=" + m.Address + ",fork,reuseaddr /dev/null && " + listens("2379"), run: advertised,
 			seen: []string{"socat (process ", "listens on " + m.Address + ":2379"}, advice: "systemctl stop stranger.service"},
 		{name: "Port-2380", run: asControlPlane + " --apiserver-advertise-address=192.0.2.1",

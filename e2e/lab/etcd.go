@@ -114,25 +114,24 @@ func (c *Cluster) UploadCerts(ctx context.Context) error {
 // RemoveControlPlane takes a control plane out of the cluster: its etcd member and its Node. A machine that
 // is closed without it costs etcd a vote.
 func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
-	var members []Member
+	var err error
 	if !c.ExternalEtcd {
-		var err error
-		if members, err = c.Members(ctx); err != nil {
-			return err
-		}
-	}
-	for _, member := range members {
-		if member.Peer != "https://"+m.HostPort("2380") {
-			continue
-		}
 		// A member that has just become a voter is not removed before it is connected for 5 s.
-		err := poll(ctx, time.Minute, func() error { return c.Etcdctl(ctx, fmt.Sprintf("member remove %x", member.ID)).Err() })
-		if err != nil {
-			return err
-		}
+		err = poll(ctx, time.Minute, func() error { return c.removeMember(ctx, m) })
 	}
 	c.Audit.Remove(m)
-	_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
+	_, deleted := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
+	return errors.Join(err, deleted)
+}
+
+// removeMember looks first: what did not answer in time may have been done all the same.
+func (c *Cluster) removeMember(ctx context.Context, m *Machine) error {
+	members, err := c.Members(ctx)
+	for _, member := range members {
+		if member.Peer == "https://"+m.HostPort("2380") {
+			err = errors.Join(err, c.Etcdctl(ctx, fmt.Sprintf("member remove %x", member.ID)).Err())
+		}
+	}
 	return err
 }
 

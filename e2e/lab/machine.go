@@ -152,8 +152,9 @@ func (m *Machine) powerOn(ctx context.Context) error {
 		if _, err := hostIP(ctx, m.lab.netns, "link", "set", "vb-"+host, "up"); err != nil {
 			return err
 		}
-		// "active" comes before its socket answers.
-		if res := m.Run(ctx, "ctr version"); res.Code != 0 {
+		// systemd's "active" is when CRI answers, too.
+		const answers = "ctr version && { ! test -d /run/systemd/system || systemctl is-active --quiet containerd; }"
+		if res := m.Run(ctx, answers); res.Code != 0 {
 			return res.Err()
 		}
 		return nil
