@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,10 +24,10 @@ type run struct {
 	requests atomic.Int64
 	clock    clock
 
-	mu      sync.Mutex // guards what follows, and calls of o.Wait
-	secrets []string
-	// of the authProvider, if the credential comes from one
-	idToken, refreshToken string
+	mu       sync.Mutex // guards what follows, and calls of o.Wait
+	secrets  []string
+	warnings []string // that no read gave
+	provider *provider
 }
 
 func newRun(o Options) *run {
@@ -35,6 +36,15 @@ func newRun(o Options) *run {
 		r.limits = defaultLimits
 	}
 	return r
+}
+
+// warn is for what happens in the middle of a request; State.Warnings has it.
+func (r *run) warn(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.warnings, text) {
+		r.warnings = append(r.warnings, text)
+	}
 }
 
 func (r *run) waiting(w Waiting) {
@@ -103,17 +113,14 @@ func (r *run) client(a access) (*Client, error) {
 	}
 	config.UserAgent = r.o.UserAgent
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &meter{run: r, next: next} })
-	plugin := config.ExecProvider != nil || config.AuthProvider != nil
-	if config.AuthProvider != nil {
-		if err := r.provide(config); err != nil {
-			return nil, invalid(err)
-		}
+	if err := r.provide(config); err != nil {
+		return nil, invalid(err)
 	}
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	if plugin {
+	if config.ExecProvider != nil {
 		client.Transport = &impatient{next: client.Transport}
 	}
 	// A redirect would carry the credential to wherever it points.
@@ -140,8 +147,8 @@ func (m *meter) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// impatient returns when the request's context ends even if the plugin that
-// client-go asks for a credential before it hangs.
+// impatient returns when the request's context ends even if the exec plugin
+// that client-go runs before it hangs.
 type impatient struct{ next http.RoundTripper }
 
 func (i *impatient) RoundTrip(req *http.Request) (*http.Response, error) {

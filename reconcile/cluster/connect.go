@@ -169,10 +169,13 @@ func (r *run) asBootstrapper(ctx context.Context, d *discovery) (*Client, *State
 		}
 		st.Unseen = append(st.Unseen, Unseen{What: read.what, Why: f.Error()})
 	}
-	found.access = r.bearer(found.access, st)
+	found.access = r.forKubelet(found.access)
 	if err := found.addBootstrap(st); err != nil {
 		return nil, nil, err
 	}
+	r.mu.Lock()
+	st.Warnings = append(st.Warnings, r.warnings...)
+	r.mu.Unlock()
 	return c, st, nil
 }
 

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -59,7 +58,7 @@ func TestFileDiscoveryCredentials(t *testing.T) {
 		"password":    {"{username: u, password: " + canary + "}", "Basic ", "password: " + canary},
 		"certificate": {fmt.Sprintf("{client-certificate-data: %s, client-key-data: %s}", b64(cert), b64(key)), "", "client-key-data: " + b64(key)},
 		"files":       {"{client-certificate: c.pem, client-key: " + dir + "/k.pem}", "", "client-key-data: " + b64(key)},
-		"oidc":        {"{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://127.0.0.1:1', client-id: kubejoin, id-token: " + idToken() + "}}}", "Bearer " + idToken(), "token: " + idToken()},
+		"oidc":        {"{auth-provider: {name: oidc, config: {idp-issuer-url: 'https://127.0.0.1:1', client-id: kubejoin, id-token: " + idToken() + "}}}", "Bearer " + idToken(), "    token: " + idToken()},
 		"exec":        {"{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ./plugin.sh, env: [{name: SECRET, value: " + canary + "}]}}", "Bearer " + canary, "command: " + plugin},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -216,20 +215,19 @@ func TestFileDiscoveryUnusable(t *testing.T) {
 		class   fault.Class
 		says    string
 	}{
-		"syntax":                  {"users: [{canary", false, fault.InvalidConfig, "is not a kubeconfig"},
-		"empty":                   {"", false, fault.InvalidConfig, "neither an unnamed cluster"},
-		"other kind":              {"apiVersion: v1\nkind: Secret\n", false, fault.InvalidConfig, "is not a kubeconfig"},
-		"http":                    {discoveryFile("{server: 'http://127.0.0.1:1'}", user), false, fault.InvalidConfig, "https://host:port"},
-		"insecure":                {discoveryFile("{server: '"+s.URL+"', insecure-skip-tls-verify: true}", user), false, fault.InvalidConfig, "insecure-skip-tls-verify"},
-		"token file absent":       {discoveryFile(cluster, "{tokenFile: nope}"), false, fault.InvalidConfig, "nope"},
-		"CA file absent":          {discoveryFile("{server: '"+s.URL+"', certificate-authority: nope}", user), false, fault.InvalidConfig, "nope"},
-		"no credential":           {discoveryFile(cluster, "{}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
-		"certificate without key": {discoveryFile(cluster, "{client-certificate-data: "+b64(s.ca.pem)+"}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
-		"removed auth provider":   {discoveryFile(cluster, "{auth-provider: {name: gcp, config: {access-token: "+canary+"}}}"), true, fault.InvalidConfig, "no Auth Provider found"},
-		// Each of another client: client-go keeps one provider for a server, an issuer and a client.
+		"syntax":                   {"users: [{canary", false, fault.InvalidConfig, "is not a kubeconfig"},
+		"empty":                    {"", false, fault.InvalidConfig, "neither an unnamed cluster"},
+		"other kind":               {"apiVersion: v1\nkind: Secret\n", false, fault.InvalidConfig, "is not a kubeconfig"},
+		"http":                     {discoveryFile("{server: 'http://127.0.0.1:1'}", user), false, fault.InvalidConfig, "https://host:port"},
+		"insecure":                 {discoveryFile("{server: '"+s.URL+"', insecure-skip-tls-verify: true}", user), false, fault.InvalidConfig, "insecure-skip-tls-verify"},
+		"token file absent":        {discoveryFile(cluster, "{tokenFile: nope}"), false, fault.InvalidConfig, "nope"},
+		"CA file absent":           {discoveryFile("{server: '"+s.URL+"', certificate-authority: nope}", user), false, fault.InvalidConfig, "nope"},
+		"no credential":            {discoveryFile(cluster, "{}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
+		"certificate without key":  {discoveryFile(cluster, "{client-certificate-data: "+b64(s.ca.pem)+"}"), true, fault.InvalidConfig, "tlsBootstrapToken is not set"},
+		"removed auth provider":    {discoveryFile(cluster, "{auth-provider: {name: gcp, config: {access-token: "+canary+"}}}"), true, fault.InvalidConfig, "no Auth Provider found"},
 		"oidc that expired":        {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: kubejoin, idp-issuer-url: 'https://127.0.0.1:1', id-token: "+idTokenUntil(1)+"}}}"), true, fault.Denied, "log in again"},
-		"oidc that is no token":    {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: b, idp-issuer-url: 'https://127.0.0.1:1', id-token: "+canary+"}}}"), true, fault.Denied, "log in again"},
-		"oidc that is not reached": {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: c, idp-issuer-url: 'https://127.0.0.1:1', refresh-token: "+canary+"}}}"), true, fault.Unreachable, "idp-issuer-url"},
+		"oidc that is no token":    {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: kubejoin, idp-issuer-url: 'https://127.0.0.1:1', id-token: "+canary+"}}}"), true, fault.Denied, "log in again"},
+		"oidc that is not reached": {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: kubejoin, idp-issuer-url: 'https://127.0.0.1:1', refresh-token: "+canary+"}}}"), true, fault.Unreachable, "idp-issuer-url"},
 		"oidc without issuer":      {discoveryFile(cluster, "{auth-provider: {name: oidc, config: {client-id: kubejoin, id-token: "+canary+"}}}"), true, fault.InvalidConfig, "idp-issuer-url"},
 		"exec that does not exist": {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, command: ./nope, env: [{name: S, value: "+canary+"}]}}"), true, fault.Denied, "exec plugin"},
 		"exec that asks":           {discoveryFile(cluster, "{exec: {apiVersion: client.authentication.k8s.io/v1, interactiveMode: Always, command: /bin/true}}"), true, fault.Denied, "interactive mode"},
@@ -358,83 +356,6 @@ func TestHTTPSDiscoveryIsInline(t *testing.T) {
 				t.Errorf("it ran, or %d requests were sent", len(s.requests()))
 			}
 		})
-	}
-}
-
-// idToken is an unsigned OpenID Connect token that expires late enough: the
-// plugin looks at nothing but its expiry, the API server at the rest.
-func idToken() string { return idTokenUntil(4102444800) }
-
-func idTokenUntil(unix int64) string {
-	part := func(v string) string { return base64.RawURLEncoding.EncodeToString([]byte(v)) }
-	return part(`{"alg":"none"}`) + "." + part(fmt.Sprintf(`{"exp":%d,"sub":"%s"}`, unix, canary)) + "."
-}
-
-// An expired token is renewed with the file's refresh-token, for this run only.
-// The issuer's certificate is verified by the CA that the file has for it.
-func TestFileDiscoveryRenewsToken(t *testing.T) {
-	for name, tc := range map[string]struct {
-		handler http.HandlerFunc
-		class   fault.Class
-		says    string
-	}{
-		"same refresh-token":  {issue(`{"access_token":"a","token_type":"bearer","id_token":"` + idToken() + `"}`), 0, ""},
-		"other refresh-token": {issue(`{"access_token":"a","token_type":"bearer","refresh_token":"next-` + canary + `","id_token":"` + idToken() + `"}`), 0, "log in again"},
-		"503 at first":        {issue(`{"access_token":"a","token_type":"bearer","id_token":"` + idToken() + `"}`), 0, ""},
-		"no id-token":         {issue(`{"access_token":"a","token_type":"bearer"}`), fault.Denied, "did not contain an id_token"},
-		"refused": {func(w http.ResponseWriter, _ *http.Request) {
-			http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
-		}, fault.Denied, "invalid_grant"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newCluster(t)
-			issuer := serve(t, trusted)
-			discovery := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				fmt.Fprintf(w, `{"token_endpoint":"%s/token"}`, issuer.URL)
-			})
-			if name == "503 at first" {
-				discovery = first(1, refuse(503, "x"), discovery)
-			}
-			issuer.on("/.well-known/openid-configuration", discovery)
-			issuer.on("/token", tc.handler)
-			user := "{auth-provider: {name: oidc, config: {idp-issuer-url: '" + issuer.URL + "', idp-certificate-authority-data: " + b64(trusted.pem) +
-				", client-id: kubejoin, id-token: " + idTokenUntil(1) + ", refresh-token: " + canary + "}}}"
-			path := write(t, filepath.Join(t.TempDir(), "d.conf"), discoveryFile(s.clusterYAML(), user))
-			o := withFile(options(s), path)
-			o.Join.Discovery.TLSBootstrapToken = ""
-			_, st, _, err := connect(t, s, o)
-			if data, e := os.ReadFile(path); e != nil || string(data) != discoveryFile(s.clusterYAML(), user) {
-				t.Errorf("the file was changed: %v", e)
-			}
-			if tc.class != 0 {
-				expect(t, err, tc.class, tc.says)
-				if n := len(s.requests()); n != 0 {
-					t.Errorf("%d requests", n)
-				}
-				return
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := strings.Join(st.Warnings, "\n"); (tc.says == "") != (got == "") || !strings.Contains(got, tc.says) {
-				t.Errorf("warnings %q", got)
-			}
-			if !strings.Contains(string(st.Bootstrap), "token: "+idToken()) || strings.Contains(string(st.Bootstrap), canary+"\n") {
-				t.Error("the bootstrap kubeconfig has not the new token alone")
-			}
-			for _, a := range s.auth {
-				if a != "Bearer "+idToken() {
-					t.Errorf("authorization %q", a)
-				}
-			}
-		})
-	}
-}
-
-func issue(tokens string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, tokens)
 	}
 }
 

@@ -127,7 +127,7 @@ func (r *run) explain(address string, err error) *fault.Error {
 	}
 	var provider *providerError
 	if errors.As(err, &provider) {
-		return provider.explain(r, address)
+		return fault.New(provider.class, "%s", r.clean(provider.Error())).At(address).WithHint("%s", provider.hint)
 	}
 	if plugin := pluginFailure(err); plugin != "" {
 		return fault.New(fault.Denied, "%s", r.clean(plugin)).At(address).

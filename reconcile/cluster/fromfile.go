@@ -62,10 +62,16 @@ func FromFile(data []byte, o Options) (*State, error) {
 	if err := errors.Join(r.decodeKubeadmConfig(maps[kubeadmConfigName], st), decodeKubeletConfig(maps[kubeletConfigName], st)); err != nil {
 		return nil, clusterFileFault("%w", err).WithHint("%s", fault.HintOf(err))
 	}
-	if f.access.hasCredential() {
-		if err := f.addBootstrap(st); err != nil {
-			return nil, err
-		}
+	if !f.access.hasCredential() {
+		return st, nil
+	}
+	var ok bool
+	if f.access, ok = f.access.offline(); !ok {
+		st.Unseen = append(st.Unseen, Unseen{What: "the token of the discovery file's auth-provider", Why: "it has expired, and no issuer was asked"})
+		return st, nil
+	}
+	if err := f.addBootstrap(st); err != nil {
+		return nil, err
 	}
 	return st, nil
 }

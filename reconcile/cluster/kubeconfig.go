@@ -2,12 +2,14 @@ package cluster
 
 import (
 	"crypto/x509"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -114,7 +116,7 @@ func (a access) secrets() []string {
 		out = append(out, a.user.Token, a.user.Password)
 		if a.user.AuthProvider != nil {
 			for name, value := range a.user.AuthProvider.Config {
-				if !strings.HasSuffix(name, "-url") && !strings.HasPrefix(name, "client-id") {
+				if !slices.Contains(provided, name) {
 					out = append(out, value) // id-token, refresh-token, client-secret and whatever else
 				}
 			}
@@ -230,6 +232,15 @@ func embed(cluster *clientcmdapi.Cluster, user *clientcmdapi.AuthInfo, dir strin
 		token := []byte(u.Token)
 		load(&u.TokenFile, &token, true) // a token file takes precedence over a token
 		u.Token = strings.TrimSpace(string(token))
+		if u.AuthProvider != nil {
+			const file = "idp-certificate-authority"
+			path, config := u.AuthProvider.Config[file], u.AuthProvider.Config
+			data, _ := base64.StdEncoding.DecodeString(config[file+"-data"])
+			if load(&path, &data, false); path == "" && len(data) > 0 {
+				delete(config, file)
+				config[file+"-data"] = base64.StdEncoding.EncodeToString(data)
+			}
+		}
 		if u.Exec != nil && strings.ContainsRune(u.Exec.Command, filepath.Separator) {
 			u.Exec.Command = resolve(dir, u.Exec.Command)
 		}

@@ -63,7 +63,7 @@ func transient(err error) (after time.Duration, ok bool) {
 	}
 	var provider *providerError
 	if errors.As(err, &provider) {
-		return 0, provider.transient()
+		return 0, provider.again
 	}
 	if plugin := pluginFailure(err); plugin != "" {
 		// It may ask a service that starts with this machine.

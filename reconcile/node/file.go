@@ -216,7 +216,7 @@ type transientFile struct {
 
 // BootstrapKubeconfigPath is where the kubelet's unit looks for its bootstrap
 // credential. Behaviour catalogue §4.7.
-const BootstrapKubeconfigPath = "/etc/kubernetes/bootstrap-kubelet.conf"
+const BootstrapKubeconfigPath = cluster.BootstrapKubeconfigPath
 
 // KubeletKubeconfigPath is the node's own credential, which the kubelet writes.
 const KubeletKubeconfigPath = "/etc/kubernetes/kubelet.conf"
