@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -139,10 +140,11 @@ func (f *joinFlags) options(c *cobra.Command, p *report.Printer, readOnly bool) 
 	if c.Flags().Lookup("renew-before") != nil {
 		o.RenewBefore = &f.renewBefore
 	}
-	if f.cluster == "" {
-		// Connections allocate more than main counts on, again and again.
+	if f.cluster == "" && os.Getenv("GOGC") == "" {
+		// Who speaks with a cluster allocates many times what stays in use; see main.
 		debug.SetGCPercent(50)
-	} else {
+	}
+	if f.cluster != "" {
 		if _, o.ClusterFile, err = session.ReadConfiguration(c.Context(), f.cluster, f.cmd.InOrStdin()); err != nil {
 			return o, nil, err
 		}
