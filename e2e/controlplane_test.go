@@ -331,12 +331,19 @@ func interrupted(t *testing.T, f *fixture) {
 		t.Logf("seed %d, an apply takes %s", seed, took)
 		random := rand.New(rand.NewPCG(seed, 0))
 		var died atomic.Int32
+		var mu sync.Mutex
+		shortest := took
+		shorter := func(than time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			shortest = min(shortest, than)
+		}
 		for i := range moments / 2 {
 			var after [2]time.Duration
 			var interrupt [2]func(*testing.T, *lab.Machine)
 			for j := range after {
 				share := (float64(i+j*moments/2) + random.Float64()) / moments
-				after[j] = time.Duration(share * float64(took))
+				after[j] = time.Duration(share * float64(shortest))
 				interrupt[j] = func(t *testing.T, m *lab.Machine) {
 					p, err := m.Start(t.Context(), "root", apply)
 					if err != nil {
@@ -345,8 +352,10 @@ func interrupted(t *testing.T, f *fixture) {
 					}
 					<-time.After(after[j])
 					_ = p.Signal(syscall.SIGKILL) // it may have ended already
-					if p.Wait().Code == 137 {
+					if r := p.Wait(); r.Code == 137 {
 						died.Add(1)
+					} else {
+						shorter(r.Took) // than the first one, which was slow
 					}
 				}
 			}

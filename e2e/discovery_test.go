@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -226,17 +227,26 @@ func (f *fixture) clusterInfo(t *testing.T) string {
 // Connect issuer of the lab's own makes no difference to who presents it.
 func (f *fixture) webToken(t *testing.T) string {
 	t.Helper()
-	const account = " --serviceaccount=kube-system:joiner"
-	for _, object := range []string{
-		"serviceaccount joiner --namespace=kube-system",
-		"clusterrolebinding joiner-bootstrap --clusterrole=system:node-bootstrapper" + account,
-		"clusterrolebinding joiner-approve --clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient" + account,
-		"clusterrolebinding joiner-nodes --clusterrole=kubeadm:get-nodes" + account,
-		"rolebinding joiner-kubelet --namespace=kube-system --role=kubeadm:kubelet-config" + account,
-		"rolebinding joiner-kubeadm --namespace=kube-system --role=kubeadm:nodes-kubeadm-config" + account,
+	const account = "--serviceaccount=kube-system:joiner"
+	for object, more := range map[string]string{
+		"serviceaccount joiner --namespace=kube-system":      "",
+		"clusterrolebinding joiner-bootstrap":                "--clusterrole=system:node-bootstrapper " + account,
+		"clusterrolebinding joiner-approve":                  "--clusterrole=system:certificates.k8s.io:certificatesigningrequests:nodeclient " + account,
+		"clusterrolebinding joiner-nodes":                    "--clusterrole=kubeadm:get-nodes " + account,
+		"rolebinding joiner-kubelet --namespace=kube-system": "--role=kubeadm:kubelet-config " + account,
+		"rolebinding joiner-kubeadm --namespace=kube-system": "--role=kubeadm:nodes-kubeadm-config " + account,
 	} {
-		f.kubectl(t, "create %s", object)
+		f.kubectl(t, "create %s %s", object, more)
+		t.Cleanup(func() {
+			if _, err := f.cluster.Kubectl(context.WithoutCancel(t.Context()), "delete "+object); err != nil {
+				t.Error(err)
+			}
+		})
 	}
+	until(t, "the rights are seen", func() bool {
+		_, err := f.cluster.Kubectl(t.Context(), "auth can-i get configmaps/kubeadm-config --namespace=kube-system --as=system:serviceaccount:kube-system:joiner")
+		return err == nil
+	})
 	r := must(t, f.cluster.ControlPlane.RunSecret(t.Context(), "kubectl create token joiner --namespace=kube-system --duration=1h"))
 	token := strings.TrimSpace(r.Stdout)
 	f.Canary.Add("token of a service account", token)

@@ -325,7 +325,7 @@ func (f *fixture) kubectl(t *testing.T, format string, args ...any) string {
 // leftovers fails if a run left a temporary file or a bootstrap credential.
 func leftovers(t *testing.T, m *lab.Machine) {
 	t.Helper()
-	r := must(t, m.Run(t.Context(), `find /etc /var/lib/kubelet -xdev \( -name '*.kubejoin-tmp' -o -name 'bootstrap-kubelet.conf*' \)`))
+	r := must(t, m.Run(t.Context(), `find /etc /var/lib/kubelet -ignore_readdir_race -xdev \( -name '*.kubejoin-tmp' -o -name 'bootstrap-kubelet.conf*' \)`))
 	if r.Stdout != "" {
 		t.Errorf("left behind: %s", r.Stdout)
 	}

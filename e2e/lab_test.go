@@ -147,7 +147,7 @@ func TestMachine(t *testing.T) {
 		if r := p.Wait(); r.Code != 137 {
 			t.Errorf("code %d", r.Code)
 		}
-		if r := m.Run(t.Context(), "pgrep -x sleep"); r.Code != 1 {
+		if r := m.Run(t.Context(), "pgrep --exact --runstates D,R,S,T sleep"); r.Code != 1 {
 			t.Errorf("still running: %s", r.Stdout)
 		}
 	})

@@ -162,7 +162,7 @@ func (f *fixture) remove(t testing.TB, m *lab.Machine) {
 	if err := m.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := f.cluster.Kubectl(ctx, "delete node --ignore-not-found "+m.Name); err != nil {
+	if err := f.cluster.DeleteNode(ctx, m.Name); err != nil {
 		t.Error(err)
 	}
 }

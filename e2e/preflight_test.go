@@ -64,9 +64,9 @@ func provocations(m, first *lab.Machine, certificateKey string) []provoked {
 			undo: "rm -r /etc/patches; sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' /etc/containerd/config.toml; " + containerd},
 		{name: "SandboxImage", provoke: edited("s,registry.k8s.io,registry.example.com,"), run: check + ofEdited, warns: true,
 			seen: []string{"registry.k8s.io/pause"}, advice: "set the sandbox (pause) image in the runtime's configuration",
-			mend: "sed -i 's,registry.k8s.io/pause,registry.example.com/pause,' /etc/containerd/config.toml && " + containerd +
+			mend: "sed -i 's,registry.k8s.io/pause,registry.example.com/pause,' /etc/containerd/config.toml" +
 				" && pause=$(ctr --namespace=k8s.io images list --quiet | grep registry.k8s.io/pause:) && " + // there is no such registry: this is its pull
-				"ctr --namespace=k8s.io images tag $pause ${pause/k8s.io/example.com} && sleep 1",
+				"ctr --namespace=k8s.io images tag $pause ${pause/k8s.io/example.com} && " + containerd,
 			undo: "sed -i 's,registry.example.com/pause,registry.k8s.io/pause,' /etc/containerd/config.toml; " + containerd},
 
 		{name: "FileExisting-losetup", provoke: "mv /usr/sbin/losetup /root/",

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -105,15 +106,23 @@ func (r *ring) machineAt(name, ip string) *member {
 	return m
 }
 
-// freeURL is one where nothing listens: the kernel does not give the same port twice in a row.
+// given are the addresses of freeURL.
+var given sync.Map
+
+// freeURL is one where nothing listens, and that was not given before: the kernel draws its ports at random.
 func freeURL(t *testing.T, ip string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", ip+":0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", ip+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		address := l.Addr().String()
+		l.Close()
+		if _, again := given.LoadOrStore(address, true); !again {
+			return "https://" + address
+		}
 	}
-	defer l.Close()
-	return "https://" + l.Addr().String()
 }
 
 func (m *member) data() string { return filepath.Join(m.root, dataDir) }

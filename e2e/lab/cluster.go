@@ -82,6 +82,7 @@ apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 cgroupDriver: cgroupfs
 failCgroupV1: false
+crashLoopBackOff: {maxContainerRestartPeriod: 40s} # cases change one pod again and again
 `
 
 // Init boots a machine and makes it the first control plane of a cluster: about 15 s. The cluster
@@ -221,13 +222,14 @@ func (c *Cluster) Kubectl(ctx context.Context, args string) (string, error) {
 	return res.Stdout, res.Err()
 }
 
-// WaitReady waits until a Node is there and Ready.
+// WaitReady waits until a Node is there and Ready. A kubelet whose API server was down for a while takes up to a minute, or two, to
+// ask again.
 func (c *Cluster) WaitReady(ctx context.Context, node string) error {
 	return step("wait for Node "+node, func() error {
 		if _, err := c.Kubectl(ctx, "wait --for=create --timeout=120s node/"+node); err != nil {
 			return err
 		}
-		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=120s node/"+node)
+		_, err := c.Kubectl(ctx, "wait --for=condition=Ready --timeout=300s node/"+node)
 		return err
 	})
 }

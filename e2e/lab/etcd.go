@@ -120,8 +120,15 @@ func (c *Cluster) RemoveControlPlane(ctx context.Context, m *Machine) error {
 		err = poll(ctx, time.Minute, func() error { return c.removeMember(ctx, m) })
 	}
 	c.Audit.Remove(m)
-	_, deleted := c.Kubectl(ctx, "delete node --ignore-not-found "+m.Name)
-	return errors.Join(err, deleted)
+	return errors.Join(err, c.DeleteNode(ctx, m.Name))
+}
+
+// DeleteNode deletes a Node if it is there. A write may be lost while etcd notices that its leader has left.
+func (c *Cluster) DeleteNode(ctx context.Context, name string) error {
+	return poll(ctx, time.Minute, func() error {
+		_, err := c.Kubectl(ctx, "delete node --ignore-not-found "+name)
+		return err
+	})
 }
 
 // removeMember looks first: what did not answer in time may have been done all the same.
