@@ -252,7 +252,7 @@ func TestReboot(t *testing.T) {
 }
 
 // until waits until something is so, two minutes at most.
-func until(t *testing.T, what string, so func() bool) {
+func until(t testing.TB, what string, so func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for !so() {
