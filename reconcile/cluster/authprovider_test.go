@@ -53,7 +53,7 @@ func issue(status int, format string, a ...any) http.HandlerFunc {
 
 const renewed = `"access_token":"access-token","token_type":"bearer","id_token":"%s"`
 
-// provided is a user with an auth-provider of that issuer, and more.
+// providedBy is a user with an auth-provider of that issuer, and more.
 func providedBy(i *apiServer, more string) string {
 	return "{auth-provider: {name: oidc, config: {idp-issuer-url: '" + i.URL + "', idp-certificate-authority-data: " + b64(trusted.pem) +
 		", client-id: kubejoin, " + more + "}}}"
